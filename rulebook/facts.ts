@@ -1,0 +1,79 @@
+import type { Terms } from '../protocol/gateway-api.ts'
+
+/** What an `outbound` rule can see of a message, one recipient at a time. All of it is bounded by whoever fills it in. */
+export type OutboundFacts = {
+  readonly message: {
+    /** MAIL FROM in comparable form, '' for `<>`. */
+    readonly sender: string
+    readonly senderDomain: string
+    /** Every address of From, comparable form. */
+    readonly from: readonly string[]
+    /** From is missing, unreadable, or holds an address outside the organization's domains. */
+    readonly foreignFrom: boolean
+    /** Decoded (RFC 2047), unfolded. */
+    readonly subject: string
+    /** Words in square brackets in the subject, lower case: `[Secure] Hi` gives `secure`. */
+    readonly tags: readonly string[]
+    /** By lower-case name; values unfolded, in order. */
+    readonly headers: Readonly<Record<string, readonly string[]>>
+    /** Octets as accepted. */
+    readonly size: number
+    readonly attachments: readonly { readonly name: string; readonly type: string }[]
+    readonly nullSender: boolean
+    /** multipart/report (RFC 6522): delivery and disposition notices. */
+    readonly report: boolean
+    /** Auto-Submitted other than `no` (RFC 3834), X-Auto-Response-Suppress, Precedence auto_reply, and their kin. */
+    readonly autoReply: boolean
+    /** text/calendar with METHOD REPLY, or any calendar part: `'' | 'request' | 'reply' | 'cancel' | …`, lower case. */
+    readonly calendar: string
+    /** A List-* field or Precedence list. */
+    readonly list: boolean
+    readonly signed: boolean
+    readonly encrypted: boolean
+    /** The message could not be read as MIME; it is sealed as it is. */
+    readonly malformed: boolean
+    /** The sender's own wish for a time to live, seconds; 0 where there is none. */
+    readonly ttlWish: number
+  }
+  readonly recipient: {
+    readonly address: string
+    readonly domain: string
+    /** In one of the organization's own domains. */
+    readonly internal: boolean
+  }
+}
+
+/** What a `release` rule can see. */
+export type ReleaseFacts = {
+  readonly person: {
+    readonly address: string
+    readonly domain: string
+    readonly internal: boolean
+    readonly role: 'recipient' | 'sender'
+  }
+  readonly envelope: {
+    readonly sender: string
+    readonly ageSeconds: number
+    readonly secondsLeft: number
+    /** The outbound rule that sealed it. */
+    readonly rule: string
+  }
+  readonly request: {
+    /** The client's address, canonical text. */
+    readonly ip: string
+    readonly proof: 'code'
+    /** UTC. */
+    readonly hour: number
+    /** 0 is Sunday. UTC. */
+    readonly weekday: number
+  }
+}
+
+export type OutboundVerdict =
+  | { readonly kind: 'seal'; readonly rule: string; readonly terms: Terms }
+  | { readonly kind: 'pass'; readonly rule: string }
+  | { readonly kind: 'refuse'; readonly rule: string; readonly because: string }
+
+export type ReleaseVerdict =
+  | { readonly kind: 'allow'; readonly rule: string }
+  | { readonly kind: 'deny'; readonly rule: string; readonly because: string }
