@@ -1,0 +1,79 @@
+/**
+ * The way out of the house. A courier takes one mail for some recipients and says, recipient by recipient, what became of it.
+ * It never sends one mail twice by itself.
+ */
+
+/** A mail as it goes out: its octets with CRLF line ends and no dot-stuffing, in chunks, as often as asked. */
+export type OutgoingMail = {
+  /** Octets before dot-stuffing. */
+  readonly size: number
+  /** The header holds addresses that ASCII cannot carry: the next hop must offer SMTPUTF8 (RFC 6531). */
+  readonly smtputf8: boolean
+  /** Octets above 127 in the body: the next hop must offer 8BITMIME (RFC 6152). */
+  readonly eightBit: boolean
+  /** A failure of this stream ends the delivery before the final dot: nothing is delivered then. */
+  open(): AsyncIterable<Uint8Array>
+}
+
+export type Delivery = {
+  /** MAIL FROM, '' for `<>`. */
+  readonly sender: string
+  /** RCPT TO, at least one. */
+  readonly recipients: readonly string[]
+  readonly mail: OutgoingMail
+  /** Gives up early: `deferred` before DATA, `unknown` after. */
+  readonly signal?: AbortSignal
+}
+
+/**
+ * `sent`: the next hop took it. `deferred`: refused for now (4xx), or never offered; surely not delivered. `failed`: refused for
+ * good (5xx). `unknown`: the answer to the content was lost.
+ */
+export type Outcome = 'sent' | 'deferred' | 'failed' | 'unknown'
+
+export type RecipientResult = {
+  readonly recipient: string
+  readonly outcome: Outcome
+  /** The reply code; 421 where there was no answer. */
+  readonly code: number
+  /** RFC 3463 code such as `5.1.1`: the next hop's, or made from the reply code. */
+  readonly enhanced: string
+  /** One line of printable ASCII, without the codes, at most 400 characters. */
+  readonly text: string
+  /** False where the words are ours and not the next hop's. */
+  readonly remote: boolean
+}
+
+export type Report = {
+  /** In the order of `Delivery.recipients`. */
+  readonly results: readonly RecipientResult[]
+  /** The name of the next hop. */
+  readonly nextHop: string
+}
+
+/** What the next hop offered when it was last greeted. */
+export type Capabilities = {
+  readonly smtputf8: boolean
+  readonly eightBitMime: boolean
+  readonly pipelining: boolean
+  /** Largest message, octets; null where it names none. */
+  readonly size: number | null
+  readonly tls: boolean
+}
+
+export type Courier = {
+  /**
+   * Resolves with every recipient's result, whatever the next hop does. Rejects only with the error of `mail.open()`'s own stream;
+   * then nothing was delivered.
+   */
+  deliver(delivery: Delivery): Promise<Report>
+  /** Null until the next hop was first reached. */
+  capabilities(): Capabilities | null
+  /** Lets what is under way end, then says QUIT. */
+  close(): Promise<void>
+}
+
+/** The result as one line, as it stands in logs and outcomes: `550 5.1.1 no such mailbox`; at most 512 characters. */
+export function replyLine(result: RecipientResult): string {
+  return `${result.code} ${result.enhanced} ${result.text}`.trim().slice(0, 512)
+}
