@@ -57,7 +57,7 @@ export function parseHeader(octets: Uint8Array): Header | null {
   if (end > HEADER_LIMIT) return null
   const buffer = Buffer.from(octets.buffer, octets.byteOffset, octets.length)
   const fields: HeaderField[] = []
-  const text = buffer.latin1Slice(0, end)
+  const text = buffer.toString('latin1', 0, end)
   for (let start = 0; start < end; ) {
     const next = fieldEnd(text, start)
     if (fields.length === FIELD_LIMIT) return null

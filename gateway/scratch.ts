@@ -1,0 +1,100 @@
+import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto'
+import { open, unlink } from 'node:fs/promises'
+import { join } from 'node:path'
+
+/**
+ * What waits on disk: a file without a name, whose octets are worth nothing without a key that exists only in memory. Written in records
+ * of AES-256-GCM, numbered by their nonce, so that every octet is checked before it is handed out.
+ */
+export type Scratch = {
+  write(chunk: Uint8Array): Promise<void>
+  /** No more will be written. */
+  finish(): Promise<void>
+  /** The octets from `from` up to `to`, as often as asked, after `finish`. Throws if the file is not as it was written. */
+  read(from: number, to: number): AsyncIterable<Uint8Array>
+  /** Gives the disk space back; may be called again. */
+  close(): Promise<void>
+}
+
+/** Plain octets of a record. */
+const RECORD = 256 * 1024
+const TAG = 16
+const CIPHER = 'aes-256-gcm'
+
+/** Opens a scratch file in `folder`, mode 0600, and removes its name at once. */
+export async function createScratch(folder: string): Promise<Scratch> {
+  const path = join(folder, `scratch-${randomBytes(16).toString('hex')}`)
+  const file = await open(path, 'wx+', 0o600)
+  try {
+    await unlink(path)
+  } catch (cause) {
+    await file.close()
+    throw cause
+  }
+  // The key serves this one file, so the record's number is a nonce that never repeats.
+  const key = randomBytes(32)
+  const waiting = Buffer.allocUnsafe(RECORD)
+  let filled = 0
+  let records = 0
+  let closed = false
+
+  async function flush(plain: Uint8Array): Promise<void> {
+    const cipher = createCipheriv(CIPHER, key, nonce(records))
+    const sealed = Buffer.concat([cipher.update(plain), cipher.final(), cipher.getAuthTag()])
+    const at = records * (RECORD + TAG)
+    records += 1
+    for (let done = 0; done < sealed.length; ) {
+      const { bytesWritten } = await file.write(sealed, done, sealed.length - done, at + done)
+      done += bytesWritten
+    }
+  }
+
+  async function readRecord(index: number): Promise<Uint8Array> {
+    const sealed = Buffer.allocUnsafe(RECORD + TAG)
+    const { bytesRead } = await file.read(sealed, 0, sealed.length, index * (RECORD + TAG))
+    if (bytesRead < TAG) throw new Error('the scratch file is shorter than what was written')
+    const decipher = createDecipheriv(CIPHER, key, nonce(index))
+    decipher.setAuthTag(sealed.subarray(bytesRead - TAG, bytesRead))
+    return Buffer.concat([decipher.update(sealed.subarray(0, bytesRead - TAG)), decipher.final()])
+  }
+
+  return {
+    async write(chunk) {
+      for (let at = 0; at < chunk.length; ) {
+        const part = chunk.subarray(at, at + RECORD - filled)
+        waiting.set(part, filled)
+        filled += part.length
+        at += part.length
+        if (filled < RECORD) continue
+        filled = 0
+        await flush(waiting)
+      }
+    },
+    async finish() {
+      if (filled > 0) await flush(waiting.subarray(0, filled))
+      filled = 0
+    },
+    async *read(from, to) {
+      for (let at = from; at < to; ) {
+        const start = at % RECORD
+        const record = await readRecord((at - start) / RECORD)
+        const part = record.subarray(start, start + to - at)
+        if (part.length === 0) throw new Error('the scratch file is shorter than what was written')
+        yield part
+        at += part.length
+      }
+    },
+    async close() {
+      if (closed) return
+      closed = true
+      key.fill(0)
+      await file.close()
+    },
+  }
+}
+
+function nonce(index: number): Uint8Array {
+  const octets = Buffer.alloc(12)
+  octets.writeUInt32BE(index, 8)
+  return octets
+}
