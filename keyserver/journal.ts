@@ -1,55 +1,34 @@
-import type { Address, EnvelopeId, OrgId } from '../protocol/identifiers.ts'
+import type { Person } from '../audit/fields.ts'
+import type { AuditRecord } from '../audit/kinds.ts'
+import type { Address, OrgId } from '../protocol/identifiers.ts'
 import type { Tx } from './store.ts'
 
 /** One log per organization and one for the server's own acts. */
 export type LogName = OrgId | 'server'
 
-/** One fact for the log. Everything but `personal` is readable by whoever may read that log. */
-export type Entry = {
-  readonly log: LogName
-  readonly kind:
-    | 'issue'
-    | 'confirm'
-    | 'outcome'
-    | 'code'
-    | 'session'
-    | 'ticket'
-    | 'release'
-    | 'refusal'
-    | 'revoke'
-    | 'expire'
-    | 'shred'
-    | 'policy'
-    | 'policy-refused'
-    | 'clock'
-    | 'start'
-    | 'strangers'
-  readonly at: number
-  readonly envelope?: EnvelopeId
-  readonly rule?: string
-  /** A code or a plain word, for `refusal` the problem code. */
-  readonly reason?: string
-  readonly facts?: Readonly<Record<string, string | number | boolean | null | readonly string[]>>
-  /** Values about people: each stands in the log as a salted hash, sealed beside under that person's own key. */
-  readonly personal?: readonly Personal[]
+/** The people of one organization whom a record may name, with their keys. Comes from {@link Journal.persons} only. */
+export type Persons = ReadonlyMap<Address, { readonly pseudonym: string; readonly key: Uint8Array }>
+
+/** Turns personal values into what may stand in a record. Throws on an address that is not among the persons given. */
+export type Naming = {
+  person(address: Address): Person
+  /** A commitment to a value about that person: a network address, a provider's reply. */
+  value(address: Address, value: string): string
 }
 
-export type Personal = { readonly name: string; readonly value: string; readonly person: Person }
-
-/** A person as a log knows them. Comes from {@link Journal.persons} only. */
-export type Person = { readonly pseudonym: string; readonly key: Uint8Array }
-
+/**
+ * Writes the log. A record becomes part of the log exactly if its transaction is committed; nobody is told of a decision before.
+ *
+ *     const persons = await journal.persons(org, [address])
+ *     await store.transact(async (tx) => {
+ *       journal.append(tx, org, persons, (name) => ({ kind: 'ticket', time: …, request, envelope, person: name.person(address), … }))
+ *     })
+ */
 export interface Journal {
   /**
    * The persons behind these addresses, made where they are new (then their keys are on disk when this resolves). Call it before the
    * transaction.
    */
-  persons(org: OrgId, addresses: readonly Address[]): Promise<ReadonlyMap<Address, Person>>
-  /** Writes the entry into the transaction: it is in the log exactly if the transaction is committed. */
-  append(tx: Tx, entry: Entry): Promise<void>
-}
-
-/** The rows behind the log; only the journal touches them. */
-export interface AuditRows {
-  placeholder?: never
+  persons(org: OrgId, addresses: readonly Address[]): Promise<Persons>
+  append(tx: Tx, log: LogName, persons: Persons, build: (name: Naming) => AuditRecord): void
 }

@@ -1,4 +1,5 @@
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto'
+import type { SignerKey } from '../audit/checkpoint.ts'
 import type { SigningKeys } from '../protocol/gateway-api.ts'
 import type { EnvelopeId, OrgId } from '../protocol/identifiers.ts'
 
@@ -32,6 +33,8 @@ export interface Signer {
   readonly jwk: SigningKeys['keys'][number]
   /** 64 octets. */
   sign(octets: Uint8Array): Uint8Array
+  /** The same key, as it signs checkpoints of the log of this origin. */
+  forLog(origin: string): SignerKey
 }
 
 /**

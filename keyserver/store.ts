@@ -1,6 +1,7 @@
 import type { CopyState, Terms } from '../protocol/gateway-api.ts'
 import type { Address, EnvelopeId, OrgId } from '../protocol/identifiers.ts'
-import type { AuditRows } from './journal.ts'
+import type { Entry } from '../audit/writer.ts'
+import type { SignerKey } from '../audit/checkpoint.ts'
 
 /**
  * Everything the key server remembers. Times are milliseconds since 1970 UTC and always given by the caller; octets are `Uint8Array`.
@@ -14,6 +15,8 @@ export interface Store {
   transact<T>(work: (tx: Tx) => Promise<T>): Promise<T>
   /** Reads what is committed, apart from the writer. */
   read<T>(work: (reads: Reads) => Promise<T>): Promise<T>
+  /** Signs and keeps a checkpoint of every log that has news. `keyOf` gives the key that signs for a log of this origin. */
+  checkpoint(keyOf: (origin: string) => SignerKey): Promise<void>
   /** Removes what was deleted from the journal files of the database too. For after a shred. */
   scrub(): Promise<void>
   /** Throws if the database does not answer. */
@@ -30,7 +33,7 @@ export type Tx = {
   readonly changes: ChangeFeed
   readonly people: People
   readonly meta: Meta
-  readonly audit: AuditRows
+  readonly audit: AuditLog
 }
 
 export type Reads = {
@@ -215,3 +218,9 @@ export interface Meta {
 }
 
 export type MetaName = 'kek' | 'highest-time' | 'rekeyed' | 'shredding'
+
+/** Only the journal writes here. */
+export interface AuditLog {
+  /** Puts an entry at the end of a log when the work has succeeded; it gets its place then. */
+  append(log: string, entry: Entry): void
+}
