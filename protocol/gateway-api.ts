@@ -201,3 +201,9 @@ export const OfficerRevokeRequest = Type.Object(
 export type OfficerRevokeRequest = Static<typeof OfficerRevokeRequest>
 export const Revoked = Type.Object({ id: Id, revokedAt: Type.String() })
 export type Revoked = Static<typeof Revoked>
+
+/** POST /v1/clock, by an officer's certificate: the clock shows the right time, shred again. For all organizations of the server. */
+export const ClockAcceptRequest = Type.Object({ reason: Type.String({ minLength: 1, maxLength: 512 }) }, closed)
+export type ClockAcceptRequest = Static<typeof ClockAcceptRequest>
+export const ClockAccepted = Type.Object({ now: Type.String() })
+export type ClockAccepted = Static<typeof ClockAccepted>

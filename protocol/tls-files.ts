@@ -52,14 +52,13 @@ function loadKey(path: string, faults: string[]): { pem: string; object: KeyObje
   const read = readSecretFile(path, 'the private key')
   if (read.kind === 'fault') return note(faults, read.fault)
   const pem = read.content.toString('latin1')
+  if (/^(?:-----BEGIN ENCRYPTED|Proc-Type: 4,ENCRYPTED)/m.test(pem)) {
+    return note(faults, `${path}: the private key has a pass phrase; store it without one`)
+  }
   try {
     return { pem, object: createPrivateKey(pem) }
-  } catch (error) {
-    const locked = error instanceof Error && 'code' in error && error.code === 'ERR_MISSING_PASSPHRASE'
-    const fault = locked
-      ? 'the private key has a pass phrase; store it without one'
-      : 'holds no readable PEM private key'
-    return note(faults, `${path}: ${fault}`)
+  } catch {
+    return note(faults, `${path}: holds no readable PEM private key; name the key file here`)
   }
 }
 
