@@ -1,0 +1,105 @@
+import type { Command } from './io.ts'
+
+/** One entry of the command line: what it is called, what it says of itself, and how it is loaded when it is wanted. */
+export type Entry = {
+  readonly name: string
+  readonly summary: string
+  readonly help: string
+  readonly load: () => Promise<Command>
+}
+
+const OFFICER = `  --config FILE     YAML with keyserver, cert, key and ca (paths relative to the file)
+  --keyserver URL   the key server's listener for gateways and officers, such as https://keys.example.org:8444
+  --cert, --key     the officer's certificate and key (made by: sealpost certs init)
+  --ca FILE         the authority of the key server's certificate`
+
+/** Every command, in the order in which the help lists them. Each is loaded only when it runs. */
+export const commands: readonly Entry[] = [
+  {
+    name: 'certs',
+    summary: 'make and renew certificates for gateways, key server and officers',
+    help: `sealpost certs init [--to FOLDER] [--name HOST,IP,...] [--gateway NAME]... [--officer NAME]...
+sealpost certs init --renew [--to FOLDER] [--name HOST,IP,...]
+sealpost certs add [--to FOLDER] [--gateway NAME]... [--officer NAME]...
+
+init makes a local authority (P-256, ten years), a server certificate each for the key server and the gateway, and a client
+certificate per gateway and officer (one year). It never overwrites a file. --renew makes the end certificates of the folder
+again under the same authority; add makes further clients.
+
+  --to FOLDER     where the files go (default: certs)
+  --name LIST     host names and addresses of the servers (default: localhost,127.0.0.1,::1)
+  --gateway NAME  a gateway; may be repeated (default with init: gw1)
+  --officer NAME  an officer; may be repeated (default with init: officer1)
+
+certs/README.md says what each file is for, and how to bring your own.`,
+    load: async () => (await import('./certs.ts')).certs,
+  },
+  {
+    name: 'policy',
+    summary: 'check policy files and run the tests that stand in them',
+    help: `sealpost policy check FILE...
+sealpost policy test FILE...
+
+check reads the files and names each fault with its line and column. test also runs the cases under \`tests\`.`,
+    load: async () => (await import('./policy.ts')).policy,
+  },
+  {
+    name: 'audit',
+    summary: 'verify, export and show the log, without the servers',
+    help: `sealpost audit verify COPY [--against CHECKPOINT]
+sealpost audit export COPY
+sealpost audit show COPY
+sealpost audit checkpoint COPY
+
+COPY is a copy of the key server's database or an export. --against compares with a checkpoint that was kept elsewhere: only
+that finds a log that was rolled back as a whole. Run a command without arguments for its own options.`,
+    load: async () => (await import('./audit.ts')).audit,
+  },
+  {
+    name: 'revoke',
+    summary: 'stop an envelope from being opened, for good',
+    help: `sealpost revoke ORG ID --reason TEXT --config FILE
+sealpost revoke ORG ID --reason TEXT --keyserver URL --cert FILE --key FILE --ca FILE
+
+ORG is the organization, such as acme.example; ID the 22 characters after /m/ in the link. The reason goes into the log.
+
+${OFFICER}`,
+    load: async () => (await import('./revoke.ts')).revoke,
+  },
+  {
+    name: 'clock',
+    summary: 'tell the key server that its clock is right after a jump',
+    help: `sealpost clock accept --reason TEXT --config FILE
+sealpost clock accept --reason TEXT --keyserver URL --cert FILE --key FILE --ca FILE
+
+After a clock that moved, or a long pause, the key server destroys nothing until an officer has looked at the clock. Look at the
+clock of the machine first: what is expired by it is destroyed afterwards, and nothing brings that back.
+
+${OFFICER}`,
+    load: async () => (await import('./clock.ts')).clock,
+  },
+  {
+    name: 'smtp-user',
+    summary: 'make a line for the file of users that may log in to the gateway',
+    help: `sealpost smtp-user add NAME --org ORG [--file FILE]
+
+Reads the password from the first line of standard input, never from the command line, and makes one line with its scrypt hash.
+Without --file the line is printed; with it, it is appended to FILE (made 0600), which must not hold NAME yet.
+Example: printf '%s\\n' "$PASSWORD" | sealpost smtp-user add printer@acme.example --org acme.example --file smtp-users`,
+    load: async () => (await import('./smtp-user.ts')).smtpUser,
+  },
+]
+
+/** The help without a command: one line for each. */
+export function overview(): string {
+  const lines = commands.map((entry) => `  ${entry.name.padEnd(10)} ${entry.summary}`)
+  return [
+    'Sealpost: what officers, auditors and operators run by hand.',
+    '',
+    'Usage: sealpost COMMAND ...',
+    '',
+    ...lines,
+    '',
+    'More on one command: sealpost help COMMAND',
+  ].join('\n')
+}
