@@ -1,0 +1,135 @@
+import type { OutboundFacts, ReleaseFacts } from './facts.ts'
+
+/** The values of a condition's variables by their whole names, each made only when it is asked for. */
+export type Bindings = object
+
+/**
+ * The variables of one mail and one recipient. Getters, so that a header map is converted only if a rule reads it, and then once.
+ */
+export function outboundBindings(facts: OutboundFacts): Bindings {
+  return new OutboundBindings(facts)
+}
+
+/** The variables of one attempt to open. */
+export function releaseBindings(facts: ReleaseFacts): Bindings {
+  return new ReleaseBindings(facts)
+}
+
+class OutboundBindings {
+  readonly #facts: OutboundFacts
+  #headers: ReadonlyMap<string, readonly string[]> | null = null
+
+  constructor(facts: OutboundFacts) {
+    this.#facts = facts
+  }
+
+  get 'message.sender'() {
+    return this.#facts.message.sender
+  }
+  get 'message.senderDomain'() {
+    return this.#facts.message.senderDomain
+  }
+  get 'message.from'() {
+    return this.#facts.message.from
+  }
+  get 'message.foreignFrom'() {
+    return this.#facts.message.foreignFrom
+  }
+  get 'message.subject'() {
+    return this.#facts.message.subject
+  }
+  get 'message.tags'() {
+    return this.#facts.message.tags
+  }
+  get 'message.headers'() {
+    this.#headers ??= new Map(Object.entries(this.#facts.message.headers))
+    return this.#headers
+  }
+  get 'message.size'() {
+    return BigInt(this.#facts.message.size)
+  }
+  get 'message.attachments'() {
+    return this.#facts.message.attachments
+  }
+  get 'message.nullSender'() {
+    return this.#facts.message.nullSender
+  }
+  get 'message.report'() {
+    return this.#facts.message.report
+  }
+  get 'message.autoReply'() {
+    return this.#facts.message.autoReply
+  }
+  get 'message.calendar'() {
+    return this.#facts.message.calendar
+  }
+  get 'message.list'() {
+    return this.#facts.message.list
+  }
+  get 'message.signed'() {
+    return this.#facts.message.signed
+  }
+  get 'message.encrypted'() {
+    return this.#facts.message.encrypted
+  }
+  get 'message.malformed'() {
+    return this.#facts.message.malformed
+  }
+  get 'message.ttlWish'() {
+    return BigInt(this.#facts.message.ttlWish)
+  }
+  get 'recipient.address'() {
+    return this.#facts.recipient.address
+  }
+  get 'recipient.domain'() {
+    return this.#facts.recipient.domain
+  }
+  get 'recipient.internal'() {
+    return this.#facts.recipient.internal
+  }
+}
+
+class ReleaseBindings {
+  readonly #facts: ReleaseFacts
+
+  constructor(facts: ReleaseFacts) {
+    this.#facts = facts
+  }
+
+  get 'person.address'() {
+    return this.#facts.person.address
+  }
+  get 'person.domain'() {
+    return this.#facts.person.domain
+  }
+  get 'person.internal'() {
+    return this.#facts.person.internal
+  }
+  get 'person.role'() {
+    return this.#facts.person.role
+  }
+  get 'envelope.sender'() {
+    return this.#facts.envelope.sender
+  }
+  get 'envelope.ageSeconds'() {
+    return BigInt(Math.floor(this.#facts.envelope.ageSeconds))
+  }
+  get 'envelope.secondsLeft'() {
+    return BigInt(Math.floor(this.#facts.envelope.secondsLeft))
+  }
+  get 'envelope.rule'() {
+    return this.#facts.envelope.rule
+  }
+  get 'request.ip'() {
+    return this.#facts.request.ip
+  }
+  get 'request.proof'() {
+    return this.#facts.request.proof
+  }
+  get 'request.hour'() {
+    return BigInt(this.#facts.request.hour)
+  }
+  get 'request.weekday'() {
+    return BigInt(this.#facts.request.weekday)
+  }
+}

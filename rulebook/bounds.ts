@@ -1,0 +1,23 @@
+/** What a policy file may hold at most. A file beyond any of these is faulty; nothing in it is evaluated. */
+export const bounds = {
+  /** Characters of the whole file. */
+  fileCharacters: 131_072,
+  /** Nested lists and maps of the YAML. */
+  yamlDepth: 24,
+  /** Characters of one condition; also in the schema. */
+  conditionCharacters: 2000,
+  /** Nodes of one condition's syntax tree, macros expanded. */
+  nodes: 400,
+  /** Nested parts of one condition. */
+  depth: 40,
+  /** Entries of one list written in a condition. */
+  listEntries: 200,
+  /** `all`, `exists`, `filter` and `map` inside one another. */
+  loops: 2,
+  /** Characters that a regular expression is tried on; a longer text is an evaluation error. */
+  matchedCharacters: 16_384,
+  /** Characters of a regular expression. */
+  patternCharacters: 500,
+  /** Faults that are reported at once. */
+  faults: 100,
+} as const

@@ -1,0 +1,131 @@
+import { type Address, domainOf, parseAddress } from '../protocol/identifiers.ts'
+import { formatDuration, parseDuration } from './duration.ts'
+import type { OutboundFacts, ReleaseFacts } from './facts.ts'
+import { decideOutbound } from './outbound.ts'
+import type { Policy } from './policy.ts'
+import { decideRelease } from './release.ts'
+import type { MailCase, OpenCase, OutboundTest, ReleaseTest } from './shape.ts'
+
+/** How one test of a policy file came out. */
+export type CaseResult = {
+  readonly part: 'outbound' | 'release'
+  /** Place in its list, from 0. */
+  readonly index: number
+  readonly name: string
+  readonly passed: boolean
+  /** What the file says must come out, and what came out, in words. */
+  readonly expected: string
+  readonly actual: string
+}
+
+/** Decides every test of a file under its own rules. */
+export function runCases(
+  policy: Policy,
+  tests: { readonly outbound: readonly OutboundTest[]; readonly release: readonly ReleaseTest[] },
+): CaseResult[] {
+  return [
+    ...tests.outbound.map((test, index) => outboundCase(policy, test, index)),
+    ...tests.release.map((test, index) => releaseCase(policy, test, index)),
+  ]
+}
+
+function outboundCase(policy: Policy, test: OutboundTest, index: number): CaseResult {
+  const verdict = decideOutbound(policy, mailFacts(policy, test.mail))
+  const ttl = verdict.kind === 'seal' ? verdict.terms.ttlSeconds : null
+  const wanted = test.ttl === undefined ? null : parseDuration(test.ttl)
+  const passed =
+    verdict.kind === test.expect && (test.by ?? verdict.rule) === verdict.rule && (wanted === null || wanted === ttl)
+  const actual = worded(verdict.kind, verdict.rule, ttl === null ? undefined : formatDuration(ttl))
+  return { part: 'outbound', index, name: test.name, passed, expected: worded(test.expect, test.by, test.ttl), actual }
+}
+
+function releaseCase(policy: Policy, test: ReleaseTest, index: number): CaseResult {
+  const verdict = decideRelease(policy, openFacts(policy, test.open))
+  const passed = verdict.kind === test.expect && (test.by ?? verdict.rule) === verdict.rule
+  const actual = worded(verdict.kind, verdict.rule, undefined)
+  return { part: 'release', index, name: test.name, passed, expected: worded(test.expect, test.by, undefined), actual }
+}
+
+function worded(kind: string, by: string | undefined, ttl: string | undefined): string {
+  return `${kind}${by === undefined ? '' : ` by '${by}'`}${ttl === undefined ? '' : ` for ${ttl}`}`
+}
+
+/** The facts of a test's mail; what it leaves out is as in an ordinary mail. */
+export function mailFacts(policy: Pick<Policy, 'domains'>, mail: MailCase): OutboundFacts {
+  const sender = comparable(mail.sender)
+  const recipient = comparable(mail.to)
+  const from = (mail.from ?? (sender === '' ? [] : [sender])).map(comparable)
+  const subject = mail.subject ?? ''
+  return {
+    message: {
+      sender,
+      senderDomain: domain(sender),
+      from,
+      foreignFrom: from.length === 0 || !from.every((address) => policy.domains.includes(domain(address))),
+      subject,
+      tags: tagsOf(subject),
+      headers: headersOf(mail),
+      size: mail.size ?? 2000,
+      attachments: mail.attachments ?? [],
+      nullSender: sender === '',
+      report: mail.report ?? false,
+      autoReply: mail.autoReply ?? false,
+      calendar: mail.calendar ?? '',
+      list: mail.list ?? false,
+      signed: mail.signed ?? false,
+      encrypted: mail.encrypted ?? false,
+      malformed: mail.malformed ?? false,
+      ttlWish: mail.wish === undefined ? 0 : (parseDuration(mail.wish) ?? 0),
+    },
+    recipient: {
+      address: recipient,
+      domain: domain(recipient),
+      internal: policy.domains.includes(domain(recipient)),
+    },
+  }
+}
+
+/** The facts of a test's attempt to open; what it leaves out is as in an ordinary one. */
+export function openFacts(policy: Pick<Policy, 'domains' | 'ttl'>, open: OpenCase): ReleaseFacts {
+  const address = comparable(open.person)
+  return {
+    person: {
+      address,
+      domain: domain(address),
+      internal: policy.domains.includes(domain(address)),
+      role: open.role ?? 'recipient',
+    },
+    envelope: {
+      sender: comparable(open.sender ?? `someone@${policy.domains[0] ?? 'localhost'}`),
+      ageSeconds: seconds(open.age, 60),
+      secondsLeft: seconds(open.left, policy.ttl.defaultSeconds),
+      rule: open.rule ?? 'default',
+    },
+    request: { ip: open.ip ?? '198.51.100.7', proof: 'code', hour: open.hour ?? 12, weekday: open.weekday ?? 3 },
+  }
+}
+
+function seconds(text: string | undefined, otherwise: number): number {
+  return text === undefined ? otherwise : (parseDuration(text) ?? otherwise)
+}
+
+function comparable(text: string): string {
+  return parseAddress(text) ?? text
+}
+
+function domain(address: string): string {
+  return address === '' ? '' : domainOf(address as Address)
+}
+
+function tagsOf(subject: string): string[] {
+  return [...subject.matchAll(/\[([^[\]]{1,64})\]/g)].map((found) => (found[1] ?? '').trim().toLowerCase())
+}
+
+function headersOf(mail: MailCase): Record<string, readonly string[]> {
+  const headers: Record<string, readonly string[]> = Object.create(null)
+  if (mail.subject !== undefined) headers.subject = [mail.subject]
+  for (const [name, value] of Object.entries(mail.headers ?? {})) {
+    headers[name.toLowerCase()] = typeof value === 'string' ? [value] : value
+  }
+  return headers
+}

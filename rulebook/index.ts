@@ -1,0 +1,7 @@
+export { formatDuration, parseDuration } from './duration.ts'
+export type { OutboundFacts, OutboundVerdict, ReleaseFacts, ReleaseVerdict } from './facts.ts'
+export type { Fault } from './fault.ts'
+export { type Loaded, loadPolicy } from './load.ts'
+export { decideOutbound } from './outbound.ts'
+export type { OutboundRule, Policy, ReleaseRule } from './policy.ts'
+export { decideRelease } from './release.ts'

@@ -1,0 +1,61 @@
+import { type Bindings, outboundBindings } from './bindings.ts'
+import type { OutboundFacts, OutboundVerdict } from './facts.ts'
+import { DEFAULT_RULE, type OutboundRule, type Policy, ruleInError } from './policy.ts'
+
+const NO_RULE = "This organization's policy does not let this message leave."
+const SHORTEST_SECONDS = 60
+
+/**
+ * What happens to one mail for one recipient. Rules are tried in order and the first whose condition is true decides; else the file's
+ * `default`. Never throws.
+ *
+ * A condition that cannot be worked out never lets the mail pass: it is refused if the rule in error is a `refuse`, or a `refuse`
+ * after it matches; otherwise it is sealed for the shortest time that the file knows. The verdict's rule is then `error-in:<name>`,
+ * or the name of the later `refuse`.
+ */
+export function decideOutbound(policy: Policy, facts: OutboundFacts): OutboundVerdict {
+  const bindings = outboundBindings(facts)
+  for (const [index, rule] of policy.outbound.entries()) {
+    const outcome = rule.condition.evaluate(bindings)
+    if (outcome === false) continue
+    return outcome === true ? verdictOf(policy, rule, facts) : strictest(policy, index, facts, bindings)
+  }
+  if (policy.default === 'pass') return { kind: 'pass', rule: DEFAULT_RULE }
+  if (policy.default === 'refuse') return { kind: 'refuse', rule: DEFAULT_RULE, because: NO_RULE }
+  return sealed(DEFAULT_RULE, ttlOf(policy, null, true, facts))
+}
+
+function verdictOf(policy: Policy, rule: OutboundRule, facts: OutboundFacts): OutboundVerdict {
+  if (rule.verdict === 'pass') return { kind: 'pass', rule: rule.name }
+  if (rule.verdict === 'refuse') return { kind: 'refuse', rule: rule.name, because: rule.because }
+  return sealed(rule.name, ttlOf(policy, rule.ttlSeconds, rule.wish, facts))
+}
+
+/** The verdict after the condition of the rule at `index` could not be worked out. */
+function strictest(policy: Policy, index: number, facts: OutboundFacts, bindings: Bindings): OutboundVerdict {
+  const failed = policy.outbound[index]
+  const name = ruleInError(failed?.name ?? DEFAULT_RULE)
+  if (failed?.verdict === 'refuse') return { kind: 'refuse', rule: name, because: failed.because }
+  for (const rule of policy.outbound.slice(index + 1)) {
+    if (rule.verdict === 'refuse' && rule.condition.evaluate(bindings) === true) return verdictOf(policy, rule, facts)
+  }
+  const known = policy.outbound
+    .map((rule) => (rule.verdict === 'seal' ? rule.ttlSeconds : null))
+    .filter((ttl) => ttl !== null)
+  return sealed(name, ttlOf(policy, Math.min(policy.ttl.defaultSeconds, ...known), true, facts))
+}
+
+/**
+ * The time to live in seconds. A sender's wish may shorten a rule's own time, or where the rule has none replace the default; nothing
+ * passes the cap, and nothing is shorter than a minute.
+ */
+function ttlOf(policy: Policy, ruleSeconds: number | null, wishCounts: boolean, facts: OutboundFacts): number {
+  const wish = wishCounts ? Math.floor(facts.message.ttlWish) : 0
+  const ceiling = Math.min(policy.ttl.capSeconds, ruleSeconds ?? policy.ttl.capSeconds)
+  const wanted = wish > 0 ? wish : (ruleSeconds ?? policy.ttl.defaultSeconds)
+  return Math.max(SHORTEST_SECONDS, Math.min(wanted, ceiling))
+}
+
+function sealed(rule: string, ttlSeconds: number): OutboundVerdict {
+  return { kind: 'seal', rule, terms: { ttlSeconds, proof: 'code' } }
+}

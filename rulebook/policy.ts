@@ -1,0 +1,45 @@
+import type { OrgId } from '../protocol/identifiers.ts'
+import type { Condition } from './condition.ts'
+
+/** One rule for mail that leaves. */
+export type OutboundRule = { readonly name: string; readonly condition: Condition } & (
+  | {
+      readonly verdict: 'seal'
+      /** The rule's own time to live, a ceiling for the sender's wish; null where the rule has none. */
+      readonly ttlSeconds: number | null
+      /** Whether the sender's wish for a time to live counts. */
+      readonly wish: boolean
+    }
+  | { readonly verdict: 'pass' }
+  | { readonly verdict: 'refuse'; readonly because: string }
+)
+
+/** One rule for opening. */
+export type ReleaseRule = { readonly name: string; readonly condition: Condition } & (
+  | { readonly verdict: 'allow' }
+  | { readonly verdict: 'deny'; readonly because: string }
+)
+
+/** What is in force for one organization. Only a file without a fault, all of its tests passed, becomes one. */
+export type Policy = {
+  readonly org: OrgId
+  /** Hex SHA-256 of the file's text in UTF-8. */
+  readonly hash: string
+  /** The organization's own domains, lower case, A-labels. */
+  readonly domains: readonly string[]
+  readonly ttl: { readonly defaultSeconds: number; readonly capSeconds: number }
+  /** In the order of the file: the first that matches decides. */
+  readonly outbound: readonly OutboundRule[]
+  /** For mail that no outbound rule matches. */
+  readonly default: 'seal' | 'pass' | 'refuse'
+  /** By name: their order decides nothing. */
+  readonly release: readonly ReleaseRule[]
+}
+
+/** The name under which verdicts appear that no rule took. */
+export const DEFAULT_RULE = 'default'
+
+/** The name under which a verdict appears that was forced by a condition that could not be worked out. */
+export function ruleInError(name: string): string {
+  return `error-in:${name}`
+}
