@@ -1,0 +1,71 @@
+/** What the client is told at the end of a command: one line. */
+export type Answer = {
+  readonly code: number
+  /** RFC 3463. */
+  readonly status: string
+  readonly text: string
+}
+
+type Row = readonly [code: number, status: string, text: string]
+
+/** Every way in which the gateway says no, with its reply. Whether it is permanent is decided here and nowhere else. */
+const answers = {
+  'not-proven': [
+    550,
+    '5.7.1',
+    'this client has not proven that it may send for an organization here; relaying refused',
+  ],
+  'foreign-sender': [550, '5.7.1', 'MAIL FROM is not in the domains of the organization that this client may send for'],
+  'which-organization': [
+    550,
+    '5.7.1',
+    'this client may send for several organizations and MAIL FROM:<> does not say for which',
+  ],
+  'tenant-secret': [550, '5.7.1', 'the organization is not proven: the message does not carry its tenant secret'],
+  'refused-by-rule': [550, '5.7.1', 'refused by a rule of the organization'],
+  'bare-newline': [550, '5.5.2', 'the message holds a bare CR or LF'],
+  'too-large': [552, '5.3.4', 'the message is larger than this server takes'],
+  'header-too-large': [552, '5.3.4', 'the header of the message is larger than this server takes'],
+  'too-many-hops': [554, '5.4.6', 'too many Received fields: this message is going in a circle'],
+  'unknown-parameter': [555, '5.5.4', 'unknown MAIL or RCPT parameter'],
+  'bad-sender': [501, '5.1.7', 'MAIL FROM is not an address that can be handled'],
+  'bad-recipient': [501, '5.1.3', 'RCPT TO is not an address that can be handled'],
+  'needs-smtputf8': [553, '5.6.7', 'the address needs SMTPUTF8, which was not asked for'],
+  'next-hop-smtputf8': [553, '5.6.7', 'the address needs SMTPUTF8, which the next hop does not offer'],
+  egress: [554, '5.6.0', 'the message was stopped by the last look at what leaves'],
+  'key-server': [451, '4.3.0', 'the key server cannot answer now; nothing was sent, try again'],
+  policy: [451, '4.3.0', 'the policy of the organization is not known yet; nothing was sent, try again'],
+  busy: [451, '4.3.0', 'another attempt to send this message is under way; try again'],
+  provider: [451, '4.4.1', 'the next hop cannot take the message now; try again'],
+  'out-of-time': [451, '4.4.7', 'this took too long; try again'],
+  'cut-off': [451, '4.4.2', 'the message did not come in whole; try again'],
+  internal: [451, '4.3.0', 'something failed here; try again'],
+} as const satisfies Record<string, Row>
+
+export type GatewayErrorCode = keyof typeof answers
+
+/** The one error of this process. `cause` and `message` are for the log; {@link answerTo} is what the client reads. */
+export class GatewayError extends Error {
+  override readonly name = 'GatewayError'
+  readonly code: GatewayErrorCode
+  /** Public words instead of the usual ones: a rule's own sentence, the place of a fault. */
+  readonly words: string | null
+
+  constructor(code: GatewayErrorCode, options: { words?: string; message?: string; cause?: unknown } = {}) {
+    super(options.message ?? options.words ?? answers[code][2], { cause: options.cause })
+    this.code = code
+    this.words = options.words ?? null
+  }
+}
+
+/** What the client is told; `incident` names the log entry that holds the cause. An error of unknown kind is `internal`. */
+export function answerTo(error: unknown, incident: string | null): Answer {
+  const known = error instanceof GatewayError ? error : new GatewayError('internal')
+  const [code, status, text] = answers[known.code]
+  return { code, status, text: withIncident(known.words ?? text, incident) }
+}
+
+/** The words with the incident's id behind them. */
+export function withIncident(text: string, incident: string | null): string {
+  return incident === null ? text : `${text} (incident ${incident})`
+}
