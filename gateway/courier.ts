@@ -9,8 +9,8 @@ export type OutgoingMail = {
   readonly size: number
   /** The header holds addresses that ASCII cannot carry: the next hop must offer SMTPUTF8 (RFC 6531). */
   readonly smtputf8: boolean
-  /** Octets above 127 in the body: the next hop must offer 8BITMIME (RFC 6152). */
-  readonly eightBit: boolean
+  /** Octets above 127: the next hop must offer 8BITMIME (RFC 6152). Null: not looked; who needs to know reads the mail. */
+  readonly eightBit: boolean | null
   /** A failure of this stream ends the delivery before the final dot: nothing is delivered then. */
   open(): AsyncIterable<Uint8Array>
 }
@@ -58,6 +58,8 @@ export type Capabilities = {
   readonly pipelining: boolean
   /** Largest message, octets; null where it names none. */
   readonly size: number | null
+  /** MAIL may bear SIZE=. */
+  readonly offersSize: boolean
   readonly tls: boolean
 }
 

@@ -1,0 +1,177 @@
+import { isAscii as octetsAreAscii } from 'node:buffer'
+import type { Capabilities, Courier, Delivery, OutgoingMail, RecipientResult } from './courier.ts'
+import { notDelivered, refusedHere } from './recipient-result.ts'
+import { GreetingFault, type NextHop, type PhaseTimeouts, phaseTimeouts } from './smtp-client.ts'
+import { isAscii, isPath } from './smtp-path.ts'
+import { createSmtpPool, type Leased, type SmtpPool } from './smtp-pool.ts'
+import { type TransactionEnd, transact } from './smtp-transaction.ts'
+import { WireFault } from './smtp-wire.ts'
+import { defaultTlsPolicy, type TlsPolicy } from './tls-policy.ts'
+
+export type SmtpCourierOptions = {
+  readonly host: string
+  readonly port: number
+  /** Said in EHLO. */
+  readonly helo: string
+  /** {@link defaultTlsPolicy} if absent. */
+  readonly tls?: TlsPolicy
+  readonly implicitTls?: boolean
+  readonly auth?: { readonly user: string; readonly password: string }
+  /** At the same time; more cost the next hop memory. 20 if absent. */
+  readonly connections?: number
+  /** The most that one mail may take, milliseconds; the client behind us waits meanwhile. 240,000 if absent. */
+  readonly budgetMs?: number
+  /** 30,000 if absent: shorter than next hops commonly keep a silent connection. */
+  readonly idleMs?: number
+  /** 1,000 if absent. */
+  readonly mailsPerConnection?: number
+  /** More recipients are served by further transactions (RFC 5321 4.5.3.1.8 grants 100). 100 if absent. */
+  readonly recipientsPerMail?: number
+}
+
+/** A courier to one next hop by SMTP, over kept connections. */
+export function createSmtpCourier(options: SmtpCourierOptions): Courier {
+  const budgetMs = options.budgetMs ?? 240_000
+  const timeouts = phaseTimeouts(budgetMs)
+  let known: Capabilities | null = null
+  const pool = createSmtpPool({
+    hop: nextHopOf(options),
+    timeouts,
+    connections: options.connections ?? 20,
+    mailsPerConnection: options.mailsPerConnection ?? 1_000,
+    idleMs: options.idleMs ?? 30_000,
+    onGreeted: (client) => {
+      known = client.capabilities
+    },
+  })
+  const most = options.recipientsPerMail ?? 100
+  return {
+    capabilities: () => known,
+    close: () => pool.close(),
+    async deliver(delivery) {
+      const results: RecipientResult[] = []
+      for (let from = 0; from < delivery.recipients.length; from += most) {
+        const part = { ...delivery, recipients: delivery.recipients.slice(from, from + most) }
+        results.push(...(await deliverOnce(pool, part, timeouts, budgetMs)))
+      }
+      return { results, nextHop: options.host }
+    },
+  }
+}
+
+function nextHopOf(options: SmtpCourierOptions): NextHop {
+  return {
+    host: options.host,
+    port: options.port,
+    helo: options.helo,
+    tls: options.tls ?? defaultTlsPolicy(options.host),
+    implicitTls: options.implicitTls ?? false,
+    auth: options.auth ?? null,
+  }
+}
+
+async function deliverOnce(
+  pool: SmtpPool,
+  delivery: Delivery,
+  timeouts: PhaseTimeouts,
+  budgetMs: number,
+): Promise<readonly RecipientResult[]> {
+  if (isGivenUp(delivery)) return deferAll(delivery, 'the delivery was given up')
+  const until = performance.now() + budgetMs
+  let leased: Leased | null = null
+  try {
+    leased = await pool.take(budgetMs)
+    let end = await withLimits(leased, delivery, timeouts, until)
+    if (end.kind === 'lost' && leased.carried > 0 && !isGivenUp(delivery)) {
+      const dead = leased
+      leased = null
+      leased = await pool.replace(dead)
+      end = await withLimits(leased, delivery, timeouts, until)
+    }
+    pool.give(leased, end.kind === 'lost' ? 'finished' : end.next)
+    return end.kind === 'lost' ? deferAll(delivery, end.reason) : end.results
+  } catch (error) {
+    if (leased !== null) pool.give(leased, 'finished')
+    if (error instanceof GreetingFault) return greetingResults(delivery, error)
+    if (error instanceof WireFault) return deferAll(delivery, error.message, '4.4.1')
+    throw error
+  }
+}
+
+/** One transaction, ended when the budget is used up or the caller gives up. */
+async function withLimits(
+  leased: Leased,
+  delivery: Delivery,
+  timeouts: PhaseTimeouts,
+  until: number,
+): Promise<TransactionEnd> {
+  const { wire } = leased.client
+  const timer = setTimeout(
+    () => wire.destroy('the time for this delivery is up'),
+    Math.max(1, until - performance.now()),
+  )
+  const giveUp = () => wire.destroy('the delivery was given up')
+  delivery.signal?.addEventListener('abort', giveUp)
+  try {
+    return await offer(leased, delivery, timeouts)
+  } finally {
+    clearTimeout(timer)
+    delivery.signal?.removeEventListener('abort', giveUp)
+  }
+}
+
+/** Settles what this next hop can never take, and sends the rest. */
+async function offer(leased: Leased, delivery: Delivery, timeouts: PhaseTimeouts): Promise<TransactionEnd> {
+  const { capabilities } = leased.client
+  const refusals = await refusalsBefore(capabilities, delivery)
+  const recipients = delivery.recipients.filter((recipient) => !refusals.has(recipient))
+  if (recipients.length === 0) return { kind: 'done', results: [...refusals.values()], next: 'clean' }
+  const end = await transact({ client: leased.client, timeouts }, { ...delivery, recipients }, leased.resetFirst)
+  if (end.kind === 'lost' || refusals.size === 0) return end
+  const rest = [...end.results]
+  const results = delivery.recipients.map((recipient) => refusals.get(recipient) ?? rest.shift())
+  return { ...end, results: results.filter((result) => result !== undefined) }
+}
+
+async function refusalsBefore(can: Capabilities, delivery: Delivery): Promise<ReadonlyMap<string, RecipientResult>> {
+  const { mail, sender } = delivery
+  const refuse = (code: number, enhanced: string, text: string) =>
+    new Map(delivery.recipients.map((recipient) => [recipient, refusedHere(recipient, code, enhanced, text)]))
+  if (sender !== '' && !isPath(sender)) return refuse(553, '5.1.7', 'the sender address cannot be written in SMTP')
+  if (can.size !== null && mail.size > can.size) {
+    return refuse(552, '5.3.4', `the next hop takes at most ${can.size} octets, and this mail has ${mail.size}`)
+  }
+  const utf8Text = 'an address needs SMTPUTF8, which the next hop does not offer'
+  if (!can.smtputf8 && (mail.smtputf8 || !isAscii(sender))) return refuse(553, '5.6.7', utf8Text)
+  if (!can.eightBitMime && (mail.eightBit ?? (await holdsEightBit(mail)))) {
+    return refuse(554, '5.6.3', 'the mail holds 8-bit text, which the next hop does not take')
+  }
+  const refusals = new Map<string, RecipientResult>()
+  for (const recipient of delivery.recipients) {
+    if (!isPath(recipient)) {
+      refusals.set(recipient, refusedHere(recipient, 553, '5.1.3', 'the address cannot be written in SMTP'))
+    } else if (!can.smtputf8 && !isAscii(recipient)) {
+      refusals.set(recipient, refusedHere(recipient, 553, '5.6.7', utf8Text))
+    }
+  }
+  return refusals
+}
+
+function isGivenUp(delivery: Delivery): boolean {
+  return delivery.signal?.aborted === true
+}
+
+async function holdsEightBit(mail: OutgoingMail): Promise<boolean> {
+  for await (const chunk of mail.open()) if (!octetsAreAscii(chunk)) return true
+  return false
+}
+
+/** A next hop that does not greet us is one that cannot be asked now, whatever its code says. */
+function greetingResults(delivery: Delivery, fault: GreetingFault): readonly RecipientResult[] {
+  const said = fault.reply === null ? '' : `: ${fault.reply.code} ${fault.reply.text}`
+  return deferAll(delivery, fault.message + said, fault.enhanced)
+}
+
+function deferAll(delivery: Delivery, reason: string, enhanced?: string): readonly RecipientResult[] {
+  return delivery.recipients.map((recipient) => notDelivered(recipient, reason, enhanced))
+}

@@ -1,0 +1,164 @@
+import type { Delivery, OutgoingMail, RecipientResult } from './courier.ts'
+import { createDotStuffing } from './dot-stuffing.ts'
+import { notDelivered, resultOf, unknownResult } from './recipient-result.ts'
+import type { PhaseTimeouts, SmtpClient } from './smtp-client.ts'
+import { isAscii } from './smtp-path.ts'
+import type { Reply } from './smtp-reply.ts'
+import { type Wire, WireFault } from './smtp-wire.ts'
+
+/**
+ * One mail over one connection. `lost`: the connection ended before the content began, so that nothing was delivered and a kept connection
+ * may be replaced by a fresh one. `next`: what the connection is good for afterwards.
+ */
+export type TransactionEnd =
+  | {
+      readonly kind: 'done'
+      readonly results: readonly RecipientResult[]
+      readonly next: 'clean' | 'reset-first' | 'finished'
+    }
+  | { readonly kind: 'lost'; readonly reason: string }
+
+/** Octets that are gathered into one write. */
+const BLOCK = 256 * 1024
+
+type Open = { readonly client: SmtpClient; readonly timeouts: PhaseTimeouts }
+type Results = (RecipientResult | null)[]
+
+/**
+ * Sends the mail to those recipients that the next hop accepts; if it accepts none, no DATA. Rejects only with an error of the mail's own
+ * stream; the connection is destroyed then, and nothing was delivered.
+ */
+export async function transact(open: Open, delivery: Delivery, resetFirst: boolean): Promise<TransactionEnd> {
+  const { wire } = open.client
+  const results: Results = delivery.recipients.map(() => null)
+  let go: boolean
+  try {
+    go = await sayEnvelope(open, delivery, resetFirst, results)
+    if (go) go = await sayData(open, delivery, results)
+  } catch (error) {
+    if (error instanceof WireFault) return { kind: 'lost', reason: error.message }
+    throw error
+  }
+  if (!go) return done(wire, results, delivery, 'reset-first')
+  const accepted = delivery.recipients.flatMap((_, i) => (results[i] === null ? [i] : []))
+  const answer = await sendContent(wire, delivery.mail, open.timeouts)
+  for (const i of accepted) {
+    const recipient = delivery.recipients[i] ?? ''
+    results[i] = answer.kind === 'reply' ? resultOf(recipient, answer.reply) : unknownResult(recipient, answer.reason)
+  }
+  return done(wire, results, delivery, 'clean')
+}
+
+/** MAIL and every RCPT, in one write where the next hop takes that (RFC 2920). False if no recipient is left. */
+async function sayEnvelope(open: Open, delivery: Delivery, resetFirst: boolean, results: Results): Promise<boolean> {
+  const { wire, capabilities } = open.client
+  const { command } = open.timeouts
+  const mail = mailCommand(open.client, delivery)
+  const rcpts = delivery.recipients.map((recipient) => `RCPT TO:<${recipient}>\r\n`)
+  if (wire.unasked() !== null) throw stray(wire)
+  if (capabilities.pipelining) await wire.write((resetFirst ? 'RSET\r\n' : '') + mail + rcpts.join(''), command)
+  else if (resetFirst) await wire.write('RSET\r\n', command)
+  if (resetFirst) await accept(wire, command)
+  if (!capabilities.pipelining) await wire.write(mail, command)
+  const first = await accept(wire, command)
+  if (first.code === 421) throw new WireFault(`the next hop ended the connection: ${first.text}`)
+  for (const [i, recipient] of delivery.recipients.entries()) {
+    if (first.code >= 400) results[i] = resultOf(recipient, first)
+  }
+  for (const [i, recipient] of delivery.recipients.entries()) {
+    if (!capabilities.pipelining) {
+      if (first.code >= 400) return false
+      await wire.write(rcpts[i] ?? '', command)
+    }
+    const reply = await accept(wire, command)
+    if (reply.code === 421) throw new WireFault(`the next hop ended the connection: ${reply.text}`)
+    if (reply.code >= 400) results[i] ??= resultOf(recipient, reply)
+  }
+  return results.includes(null)
+}
+
+/** DATA. False if the next hop does not want the content. */
+async function sayData(open: Open, delivery: Delivery, results: Results): Promise<boolean> {
+  const { wire } = open.client
+  await wire.write('DATA\r\n', open.timeouts.command)
+  const reply = await wire.reply(open.timeouts.dataStart)
+  if (reply.code === 354) return true
+  if (reply.code < 400) throw stray(wire)
+  for (const [i, recipient] of delivery.recipients.entries()) results[i] ??= resultOf(recipient, reply)
+  return false
+}
+
+type Answer = { readonly kind: 'reply'; readonly reply: Reply } | { readonly kind: 'lost'; readonly reason: string }
+
+/** The content and its dot, in large writes. An answer before the dot means that the next hop will not take it. */
+async function sendContent(wire: Wire, mail: OutgoingMail, timeouts: PhaseTimeouts): Promise<Answer> {
+  const stuffing = createDotStuffing()
+  let pieces: Uint8Array[] = []
+  let waiting = 0
+  try {
+    for await (const chunk of mail.open()) {
+      const piece = stuffing.stuff(chunk)
+      pieces.push(piece)
+      waiting += piece.length
+      if (waiting < BLOCK) continue
+      await wire.write(joined(pieces, waiting), timeouts.dataBlock)
+      pieces = []
+      waiting = 0
+      const early = wire.unasked()
+      if (early !== null) return refusedEarly(wire, early)
+    }
+    const end = stuffing.end()
+    pieces.push(end)
+    await wire.write(joined(pieces, waiting + end.length), timeouts.dataBlock)
+    return { kind: 'reply', reply: await accept(wire, timeouts.final) }
+  } catch (error) {
+    if (!(error instanceof WireFault)) {
+      wire.destroy('the mail could not be read to its end')
+      throw error
+    }
+    const last = wire.unasked()
+    return last === null ? { kind: 'lost', reason: error.message } : refusedEarly(wire, last)
+  }
+}
+
+/** Only the words of a refusal count: a 250 for content that had not ended means nothing. */
+function refusedEarly(wire: Wire, reply: Reply): Answer {
+  wire.destroy('the next hop answered before the content had ended')
+  return reply.code >= 400 ? { kind: 'reply', reply } : { kind: 'lost', reason: 'the next hop answered too early' }
+}
+
+function mailCommand(client: SmtpClient, delivery: Delivery): string {
+  const { capabilities } = client
+  const { mail, sender, recipients } = delivery
+  let command = `MAIL FROM:<${sender}>`
+  if (capabilities.offersSize) command += ` SIZE=${mail.size}`
+  if (capabilities.eightBitMime && mail.eightBit !== false) command += ' BODY=8BITMIME'
+  const utf8 = mail.smtputf8 || !isAscii(sender) || recipients.some((recipient) => !isAscii(recipient))
+  if (capabilities.smtputf8 && utf8) command += ' SMTPUTF8'
+  return `${command}\r\n`
+}
+
+/** A reply that may stand behind a command: 2yz, 4yz or 5yz. */
+async function accept(wire: Wire, timeoutMs: number): Promise<Reply> {
+  const reply = await wire.reply(timeoutMs)
+  if (reply.code >= 300 && reply.code < 400) throw stray(wire)
+  return reply
+}
+
+function stray(wire: Wire): WireFault {
+  wire.destroy('the next hop answered out of turn')
+  return new WireFault('the next hop answered out of turn')
+}
+
+function done(wire: Wire, results: Results, delivery: Delivery, next: 'clean' | 'reset-first'): TransactionEnd {
+  const complete = results.map(
+    (result, i) => result ?? notDelivered(delivery.recipients[i] ?? '', 'it was not offered'),
+  )
+  const ended = !wire.alive || complete.some((result) => result.remote && result.code === 421)
+  return { kind: 'done', results: complete, next: ended ? 'finished' : next }
+}
+
+function joined(pieces: readonly Uint8Array[], length: number): Uint8Array {
+  const [only] = pieces
+  return pieces.length === 1 && only !== undefined ? only : Buffer.concat(pieces, length)
+}
