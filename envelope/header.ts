@@ -81,6 +81,7 @@ function parseVersion(cursor: Cursor): void {
     if (cursor.uint8() !== 0x80) throw new EnvelopeError('not-an-envelope')
     throw new EnvelopeError('unsupported-suite', `version 1, ${suiteName(cursor.uint16())}`)
   }
+  if (version === 3) throw new EnvelopeError('unsupported-version', 'version 3')
   if (version !== 2) throw new EnvelopeError('not-an-envelope', `first octet ${version}`)
   const suite = cursor.uint16()
   if (suite !== SUITE) throw new EnvelopeError('unsupported-suite', suiteName(suite))

@@ -1,4 +1,4 @@
-import { Readable } from 'node:stream'
+import { pipeline } from 'node:stream'
 import { constants, createDeflateRaw, deflateRawSync } from 'node:zlib'
 import { AlgorithmSuiteIdentifier, buildEncrypt, CommitmentPolicy } from '@aws-crypto/client-node'
 import { type Context, contextPairs } from './context.ts'
@@ -39,37 +39,51 @@ export async function sealWhole(message: Uint8Array, options: SealOptions): Prom
  */
 export async function* seal(source: AsyncIterable<Uint8Array>, options: SealOptions): AsyncGenerator<Uint8Array> {
   const frameLength = options.frameLength ?? FRAME_LENGTH
-  const frames = inBlocks(source, frameLength)[Symbol.asyncIterator]()
+  const blocks = inBlocks(source, frameLength)
   try {
-    const first = await frames.next()
-    const head = first.done === true ? new Uint8Array() : first.value
-    const second = head.length < frameLength ? null : await frames.next()
-    if (second === null || second.done === true) {
-      yield await sealWhole(head, options)
+    const first = await blocks.next()
+    const second = first.done === true || first.value.length < frameLength ? null : await blocks.next()
+    if (first.done === true || second === null || second.done === true) {
+      yield await sealWhole(first.done === true ? new Uint8Array() : first.value, options)
       return
     }
-    yield* sealStream(resume([head, second.value], frames), options)
+    const plain = resume([first.value, second.value], blocks)
+    const coded = options.context.encoding === 'deflate' ? inBlocks(deflated(plain), frameLength) : plain
+    yield* sealBlocks(coded, options)
   } finally {
-    await frames.return(undefined)
+    await blocks.return(undefined)
   }
 }
 
-async function* sealStream(blocks: AsyncIterable<Uint8Array>, options: SealOptions): AsyncGenerator<Uint8Array> {
+/**
+ * Feeds the SDK's stream block by block and hands on what has come out by then. The stream is never destroyed: it is of an older kind
+ * that answers this with an uncaught exception. Left alone, it holds nothing that outlives it.
+ */
+async function* sealBlocks(blocks: AsyncIterable<Uint8Array>, options: SealOptions): AsyncGenerator<Uint8Array> {
   const sealing = encryptStream(createOneKeyring(options), encryptionRequest(options))
-  const plain = Readable.from(blocks, { objectMode: false, highWaterMark: 1 })
-  const coded = options.context.encoding === 'deflate' ? plain.pipe(createDeflateRaw(deflating)) : plain
-  // The SDK's stream is of an older kind that `pipeline` cannot destroy cleanly: errors are handed on by hand.
-  const fail = (error: Error) => sealing.destroy(error)
-  plain.on('error', fail)
-  if (coded !== plain) coded.on('error', fail)
-  coded.pipe(sealing)
-  try {
-    for await (const piece of sealing) yield piece as Uint8Array
-  } finally {
-    plain.destroy()
-    coded.destroy()
-    sealing.destroy()
+  let ready: Uint8Array[] = []
+  sealing.on('data', (octets: Uint8Array) => ready.push(octets))
+  const ended = new Promise<void>((resolve, reject) => {
+    sealing.once('end', resolve)
+    sealing.on('error', reject)
+  })
+  for await (const block of blocks) {
+    await Promise.race([new Promise((resolve) => sealing.write(block, resolve)), ended])
+    const octets = ready
+    ready = []
+    yield* octets
   }
+  sealing.end()
+  await ended
+  yield* ready
+}
+
+/** `source` as raw DEFLATE. */
+function deflated(source: AsyncIterable<Uint8Array>): AsyncIterable<Uint8Array> {
+  const packing = createDeflateRaw(deflating)
+  // Whoever reads `packing` gets the error; the callback only keeps it from being thrown a second time.
+  pipeline(source, packing, () => undefined)
+  return packing
 }
 
 /** Huffman coding only: base64 shrinks by a quarter at three times the speed of level 1, and nothing else is worth its time. */
