@@ -60,5 +60,9 @@ export type Limits = {
   readonly codesPerAddressPerHour: number
   readonly codesPerNetworkPerHour: number
   readonly wrongCodesPerAddressPerDay: number
+  /** How many messages one person may open in an hour; more is bulk, and refused as `too-many`. */
+  readonly opensPerPersonPerHour: number
+  /** Proven or not, from one /24 or /48. */
+  readonly requestsPerNetworkPerMinute: number
   readonly sessionHours: number
 }
