@@ -1,7 +1,7 @@
+import type { SignerKey } from '../audit/checkpoint.ts'
+import type { CheckpointRow, Entry } from '../audit/writer.ts'
 import type { CopyState, Terms } from '../protocol/gateway-api.ts'
 import type { Address, EnvelopeId, OrgId } from '../protocol/identifiers.ts'
-import type { Entry } from '../audit/writer.ts'
-import type { SignerKey } from '../audit/checkpoint.ts'
 
 /**
  * Everything the key server remembers. Times are milliseconds since 1970 UTC and always given by the caller; octets are `Uint8Array`.
@@ -17,8 +17,11 @@ export interface Store {
   read<T>(work: (reads: Reads) => Promise<T>): Promise<T>
   /** Signs and keeps a checkpoint of every log that has news. `keyOf` gives the key that signs for a log of this origin. */
   checkpoint(keyOf: (origin: string) => SignerKey): Promise<void>
-  /** Removes what was deleted from the journal files of the database too. For after a shred. */
-  scrub(): Promise<void>
+  /**
+   * Removes what was deleted or overwritten from the database's own journal files too; for after a shred. False if somebody else is
+   * reading just now: try again.
+   */
+  scrub(): Promise<boolean>
   /** Throws if the database does not answer. */
   ping(): Promise<void>
   close(): Promise<void>
@@ -223,4 +226,5 @@ export type MetaName = 'kek' | 'highest-time' | 'rekeyed' | 'shredding'
 export interface AuditLog {
   /** Puts an entry at the end of a log when the work has succeeded; it gets its place then. */
   append(log: string, entry: Entry): void
+  addCheckpoint(row: CheckpointRow, verifier: string): Promise<void>
 }

@@ -1,0 +1,210 @@
+import Database from 'better-sqlite3'
+import { CompiledQuery, Kysely, SqliteDialect, sql } from 'kysely'
+import { Migrator } from 'kysely/migration'
+import { originOf, verifierKey } from '../audit/checkpoint.ts'
+import { createLogWriter, type Entry, type LogWriter } from '../audit/writer.ts'
+import { createBatch, type Unit } from './batch.ts'
+import { KeyServerError } from './error.ts'
+import { migrations } from './migrations.ts'
+import type { Run } from './statement.ts'
+import type { AuditLog, Store, Tx } from './store.ts'
+import { envelopeStatements } from './store-envelopes.ts'
+import { type LogRows, logStatements, resumptions } from './store-log.ts'
+import { changeStatements, metaStatements, peopleStatements, policyStatements } from './store-policies.ts'
+import { challengeStatements, counterStatements, sessionStatements } from './store-sessions.ts'
+import type { Tables } from './tables.ts'
+
+export type SqliteStoreOptions = {
+  /** The database file; made if there is none. */
+  readonly file: string
+  /** Host part of the logs' origins. */
+  readonly host: string
+}
+
+/**
+ * A {@link Store} in one SQLite file: WAL, fsync at every commit, deleted octets overwritten. One connection writes, one reads. Throws in
+ * plain words if the file is not a database of ours or cannot be opened.
+ */
+export async function openSqliteStore({ file, host }: SqliteStoreOptions): Promise<Store> {
+  const writing = connect(file)
+  const db = kysely(writing)
+  await migrate(db, file)
+  const reading = connect(file)
+  reading.pragma('query_only = ON')
+  const reads = kysely(reading)
+  const bind = binder(db)
+  const writer = createLogWriter(host, await resumptions(db))
+  const rows = logStatements(db)
+  const batch = createBatch(() => startUnit(db, bind, rows, writer), asUnavailable)
+  const readTx = bind((query) => reads.executeQuery(query), noLog)
+
+  return {
+    transact: (work) => batch.run(work),
+    read: (work) => work(readTx).catch((cause: unknown) => Promise.reject(asUnavailable(cause))),
+    checkpoint: async (keyOf) => {
+      for (const log of writer.uncovered()) {
+        const key = keyOf(originOf(host, log))
+        const row = writer.checkpoint(log, key)
+        if (row === null) continue
+        await batch.run((tx) => tx.audit.addCheckpoint(row, verifierKey(key)))
+        writer.checkpointed(row)
+      }
+    },
+    scrub: async () => {
+      let busy = true
+      await batch.between(() => {
+        busy = writing.pragma('wal_checkpoint(TRUNCATE)', { simple: true }) !== 0
+      })
+      return !busy
+    },
+    ping: async () => void (await sql`select 1`.execute(reads)),
+    close: async () => {
+      await batch.idle()
+      await reads.destroy()
+      await db.destroy()
+    },
+  }
+}
+
+type Bind = (run: Run, audit: AuditLog) => Tx
+
+function binder(db: Kysely<Tables>): Bind {
+  const envelopes = envelopeStatements(db)
+  const challenges = challengeStatements(db)
+  const sessions = sessionStatements(db)
+  const counters = counterStatements(db)
+  const policies = policyStatements(db)
+  const changes = changeStatements(db)
+  const people = peopleStatements(db)
+  const meta = metaStatements(db)
+  return (run, audit) => ({
+    envelopes: envelopes(run),
+    challenges: challenges(run),
+    sessions: sessions(run),
+    counters: counters(run),
+    policies: policies(run),
+    changes: changes(run),
+    people: people(run),
+    meta: meta(run),
+    audit,
+  })
+}
+
+const SAVEPOINT = CompiledQuery.raw('savepoint work')
+const RELEASE = CompiledQuery.raw('release work')
+const ROLLBACK_TO = CompiledQuery.raw('rollback to work')
+
+async function startUnit(
+  db: Kysely<Tables>,
+  bind: Bind,
+  logRows: (run: Run) => LogRows,
+  writer: LogWriter,
+): Promise<Unit<Tx>> {
+  const transaction = await db.startTransaction().execute()
+  const run: Run = (query) => transaction.executeQuery(query)
+  const rows = logRows(run)
+  let entries: { readonly log: string; readonly entry: Entry }[] = []
+  let torn = false
+
+  // Leaves get their places here, when their work has succeeded. If a row of theirs cannot be written, the writer and the table
+  // disagree until the whole transaction is undone.
+  async function writeEntries(): Promise<void> {
+    for (const { log, entry } of entries) {
+      const leaves = writer.stage(log, [entry])
+      torn = true
+      for (const leaf of leaves) await rows.insertLeaf(leaf)
+    }
+  }
+  return {
+    tx: bind(run, {
+      append: (log, entry) => void entries.push({ log, entry }),
+      addCheckpoint: (row, verifier) => rows.insertCheckpoint(row, verifier),
+    }),
+    begin: async () => {
+      entries = []
+      await run(SAVEPOINT)
+    },
+    keep: async () => {
+      await writeEntries()
+      await run(RELEASE)
+      torn = false
+    },
+    undo: async () => {
+      if (torn) throw new Error('a log entry could not be written')
+      await run(ROLLBACK_TO)
+      await run(RELEASE)
+    },
+    commit: async () => {
+      await transaction.commit().execute()
+      writer.committed()
+    },
+    rollback: async () => {
+      writer.rolledBack()
+      await transaction.rollback().execute()
+    },
+  }
+}
+
+const noLog: AuditLog = {
+  append: () => refuseLog(),
+  addCheckpoint: async () => refuseLog(),
+}
+
+function refuseLog(): never {
+  throw new Error('the log is written in a transaction only')
+}
+
+function connect(file: string): Database.Database {
+  try {
+    const database = new Database(file, { timeout: 5000 })
+    database.pragma('journal_mode = WAL')
+    database.pragma('synchronous = FULL')
+    database.pragma('secure_delete = ON')
+    database.pragma('foreign_keys = ON')
+    database.pragma('temp_store = MEMORY')
+    return database
+  } catch (cause) {
+    throw new KeyServerError('unavailable', { detail: `the database ${file} cannot be opened: ${words(cause)}`, cause })
+  }
+}
+
+/** Kysely on a connection that keeps its prepared statements. */
+function kysely(database: Database.Database): Kysely<Tables> {
+  const prepared = new Map<string, Database.Statement>()
+  return new Kysely<Tables>({
+    dialect: new SqliteDialect({
+      database: {
+        close: () => void database.close(),
+        prepare: (text) => {
+          const known = prepared.get(text)
+          if (known !== undefined) return known
+          const made = database.prepare(text)
+          // Texts are the compiled statements above, so few; migrations come by once.
+          if (prepared.size < 500) prepared.set(text, made)
+          return made
+        },
+      },
+    }),
+  })
+}
+
+async function migrate(db: Kysely<Tables>, file: string): Promise<void> {
+  const { error } = await new Migrator({ db, provider: migrations }).migrateToLatest()
+  if (error === undefined) return
+  throw new KeyServerError('unavailable', {
+    detail: `the database ${file} cannot be brought up to date: ${words(error)}`,
+    cause: error,
+  })
+}
+
+const STORAGE_FAULT = /^SQLITE_(FULL|IOERR|READONLY|BUSY|LOCKED|CORRUPT|CANTOPEN|NOTADB|PROTOCOL)/
+
+/** What the database itself cannot do just now is `unavailable`; everything else stays what it is. */
+function asUnavailable(cause: unknown): unknown {
+  const code = cause instanceof Error && 'code' in cause ? String(cause.code) : ''
+  return STORAGE_FAULT.test(code) ? new KeyServerError('unavailable', { cause }) : cause
+}
+
+function words(cause: unknown): string {
+  return cause instanceof Error ? cause.message : String(cause)
+}

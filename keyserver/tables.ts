@@ -1,0 +1,62 @@
+import type { Generated } from 'kysely'
+
+/** The tables of the key server's database, as the migrations make them. Times are milliseconds since 1970 UTC. */
+export type Tables = {
+  envelope: {
+    id: string
+    org: string
+    kind: 'seal' | 'pass' | 'refuse'
+    sender: string | null
+    rule: string
+    policy_hash: string
+    message_digest: string | null
+    terms: string | null
+    terms_hash: string | null
+    expires_at: number | null
+    bucket: string | null
+    gateway: string
+    issued_at: number
+    confirm_by: number
+    confirmed_at: number | null
+    revoked_at: number | null
+    shredded_at: number | null
+    /** When its secret must go; null where there is none. */
+    due_at: number | null
+  }
+  /**
+   * Rows are only ever put at the end and overwritten in place by octets of the same length, never deleted: so no page of this table is
+   * ever rebalanced, which would leave old octets in the unused part of a page, where secure_delete does not look.
+   */
+  secret: { seq: Generated<number>; envelope: string; sealed: Uint8Array }
+  recipient: {
+    envelope: string
+    address: string
+    state: 'open' | 'unknown' | 'sent' | 'failed'
+    lease_gateway: string | null
+    lease_instance: string | null
+    lease_until: number | null
+  }
+  copy: { envelope: string; digest: string; sealed_size: number; plain_size: number; gateway: string; at: number }
+  retry: { org: string; key: string; envelope: string; address: string; at: number }
+  change: { cursor: Generated<number>; gateway: string; envelope: string; kind: 'shredded' | 'revoked'; at: number }
+  stirred: { org: string; bucket: string }
+  challenge: {
+    id: string
+    envelope: string
+    org: string
+    address: string
+    code_hash: Uint8Array | null
+    thumbprint: string
+    tries_left: number
+    expires_at: number
+  }
+  session: { id: string; org: string; address: string; thumbprint: string; created_at: number; expires_at: number }
+  counter: { key: string; count: number; until: number }
+  policy: { org: string; hash: string; text: string; activated_at: number }
+  active_policy: { org: string; hash: string }
+  person: { org: string; address: string; pseudonym: string }
+  meta: { name: string; value: string }
+  log_key: { log: string; verifier: string }
+  log_leaf: { log: string; idx: number; hash: Uint8Array; record: Uint8Array; side: Uint8Array | null }
+  log_checkpoint: { log: string; size: number; note: string; frontier: Uint8Array }
+}
