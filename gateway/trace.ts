@@ -1,7 +1,12 @@
-import { createHmac } from 'node:crypto'
+import { createHmac, randomBytes } from 'node:crypto'
 import type { Address } from '../protocol/identifiers.ts'
 import { fieldValue } from './header.ts'
 import type { Intake, Mailbox } from './intake.ts'
+
+/** What names an intake or an incident: 16 random octets, base64url. */
+export function newId(): string {
+  return randomBytes(16).toString('base64url')
+}
 
 /** What our Received field tells about the client. */
 export type Hop = {

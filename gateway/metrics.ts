@@ -1,0 +1,97 @@
+/** What the ops listener counts. */
+export type Metrics = {
+  /** Messages whose whole content came in. */
+  accepted(): void
+  /** Recipients, by what became of their copy. */
+  outcome(kind: 'sent' | 'deferred' | 'failed' | 'unknown', count: number): void
+  /** Commands and messages that were not answered 2xx, by reason. */
+  refused(reason: string): void
+  /** From the dot to the reply, seconds; begun with the returned function's making, ended by calling it. */
+  started(): () => void
+  /** An outgoing mail that the last look stopped. */
+  alarm(): void
+  /** Prometheus text format 0.0.4. */
+  render(): string
+}
+
+/** Upper bounds of the histogram, seconds. */
+const buckets = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60]
+
+export function createMetrics(clock: () => number = () => performance.now()): Metrics {
+  const outcomes = new Map<string, number>()
+  const refusals = new Map<string, number>()
+  const counts = buckets.map(() => 0)
+  let accepted = 0
+  let alarms = 0
+  let inFlight = 0
+  let sum = 0
+  let total = 0
+
+  function observe(seconds: number): void {
+    sum += seconds
+    total += 1
+    for (const [index, bound] of buckets.entries()) if (seconds <= bound) counts[index] = (counts[index] ?? 0) + 1
+  }
+
+  return {
+    accepted: () => {
+      accepted += 1
+    },
+    outcome: (kind, count) => add(outcomes, kind, count),
+    refused: (reason) => add(refusals, reason, 1),
+    alarm: () => {
+      alarms += 1
+    },
+    started() {
+      const begin = clock()
+      inFlight += 1
+      return () => {
+        inFlight -= 1
+        observe((clock() - begin) / 1000)
+      }
+    },
+    render() {
+      return [
+        ...family('sealpost_gateway_accepted_total', 'counter', 'Messages whose whole content came in.', [
+          ['', accepted],
+        ]),
+        ...family(
+          'sealpost_gateway_recipients_total',
+          'counter',
+          'Recipients by outcome.',
+          labelled('outcome', outcomes),
+        ),
+        ...family('sealpost_gateway_refused_total', 'counter', 'Refusals by reason.', labelled('reason', refusals)),
+        ...family('sealpost_gateway_egress_alarms_total', 'counter', 'Mails that the last look stopped.', [
+          ['', alarms],
+        ]),
+        ...family('sealpost_gateway_in_flight', 'gauge', 'Messages between dot and reply.', [['', inFlight]]),
+        ...family('sealpost_gateway_duration_seconds', 'histogram', 'From dot to reply.', [
+          ...buckets.map((bound, index): Sample => [`_bucket{le="${bound}"}`, counts[index] ?? 0]),
+          ['_bucket{le="+Inf"}', total],
+          ['_sum', sum],
+          ['_count', total],
+        ]),
+        '',
+      ].join('\n')
+    },
+  }
+}
+
+type Sample = readonly [suffix: string, value: number]
+
+function add(counts: Map<string, number>, key: string, count: number): void {
+  counts.set(key, (counts.get(key) ?? 0) + count)
+}
+
+function labelled(label: string, counts: ReadonlyMap<string, number>): Sample[] {
+  return [...counts].map(([key, count]) => [`{${label}="${key}"}`, count])
+}
+
+function family(name: string, type: string, help: string, samples: readonly Sample[]): string[] {
+  return [
+    `# HELP ${name} ${help}`,
+    `# TYPE ${name} ${type}`,
+    ...samples.map(([suffix, value]) => `${name}${suffix} ${value}`),
+  ]
+}

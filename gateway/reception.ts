@@ -1,0 +1,131 @@
+import type { Answer } from './error.ts'
+import { answerTo, GatewayError } from './error.ts'
+import { fieldsOf } from './header.ts'
+import { type Content, createContentWriter, type Intake, type IntakeRecipient, type Mailbox } from './intake.ts'
+import type { Log } from './log.ts'
+import type { Metrics } from './metrics.ts'
+import { type Proof, proveMessage } from './proof.ts'
+import type { DataStream } from './smtp-connection.ts'
+import { newId, receivedValue } from './trace.ts'
+
+/** What becomes of a message that came in whole. Frees nothing: the content is discarded afterwards. */
+export type Accept = (intake: Intake, deadline: AbortSignal) => Promise<Answer>
+
+/** What it takes to take in a message. */
+export type Reception = {
+  /** Our own name. */
+  readonly host: string
+  /** For scratch files. */
+  readonly folder: string
+  /** More Received fields are taken for a circle (RFC 5321 6.3). */
+  readonly receivedLimit: number
+  /** Octets, as announced by SIZE. */
+  readonly sizeLimit: number
+  /** The content must be in within this time, milliseconds. */
+  readonly dataTimeoutMs: number
+  /** From the dot to the reply, milliseconds. */
+  readonly budgetMs: number
+  readonly accept: Accept
+  readonly log: Log
+  readonly metrics: Metrics
+  readonly now: () => Date
+}
+
+/** What the commands before DATA said. */
+export type Envelope = {
+  readonly sender: Mailbox | null
+  readonly recipients: readonly IntakeRecipient[]
+  readonly smtpUtf8: boolean
+  readonly proof: Proof
+  readonly helo: string
+  readonly client: string
+  readonly protocol: string
+}
+
+/** Reads the message to its end, judges it, has it dealt with and frees it. Resolves with the one reply, whatever happens. */
+export async function receive(reception: Reception, envelope: Envelope, stream: DataStream): Promise<Answer> {
+  const id = newId()
+  let content: Content | null = null
+  try {
+    content = await readContent(reception, stream)
+    const intake = admit(reception, envelope, content, id)
+    reception.metrics.accepted()
+    return await inTime(reception, intake)
+  } catch (error) {
+    const reason = error instanceof GatewayError ? error.code : 'internal'
+    reception.metrics.refused(reason)
+    const answer = answerTo(error, id)
+    const known = error instanceof GatewayError && error.code !== 'internal'
+    reception.log[known ? 'info' : 'error']('message refused', {
+      incident: id,
+      client: envelope.client,
+      reason,
+      code: answer.code,
+      cause: error,
+    })
+    return answer
+  } finally {
+    await content?.discard()
+  }
+}
+
+/** Octets in, up to the dot. The stream is read to its end even when its message is lost: the reply must not come before the dot. */
+async function readContent(reception: Reception, stream: DataStream): Promise<Content> {
+  const writer = createContentWriter(reception.folder)
+  let failure: unknown = null
+  const timer = setTimeout(() => stream.destroy(new Error('the content took too long')), reception.dataTimeoutMs)
+  try {
+    for await (const chunk of stream) {
+      if (failure === null) await writer.write(chunk).catch((error: unknown) => (failure = error))
+    }
+  } catch (cause) {
+    failure = new GatewayError('cut-off', { cause })
+  } finally {
+    clearTimeout(timer)
+  }
+  try {
+    if (failure !== null) throw failure
+    judgeStream(reception, stream)
+    const content = await writer.finish()
+    if (content === null) throw new GatewayError('header-too-large')
+    return content
+  } catch (error) {
+    await writer.discard()
+    throw error
+  }
+}
+
+function judgeStream(reception: Reception, stream: DataStream): void {
+  const { fault } = stream
+  if (fault !== null) {
+    const words = `the message holds a bare ${fault.kind} in line ${fault.line}; lines must end in CRLF (RFC 5321 2.3.8)`
+    throw new GatewayError('bare-newline', { words })
+  }
+  if (!stream.sizeExceeded) return
+  throw new GatewayError('too-large', { words: `the message is larger than ${reception.sizeLimit} octets` })
+}
+
+/** The message with all that is proven about it, or a {@link GatewayError}. */
+function admit(reception: Reception, envelope: Envelope, content: Content, id: string): Intake {
+  if (fieldsOf(content.header, 'received').length > reception.receivedLimit) throw new GatewayError('too-many-hops')
+  const result = proveMessage(envelope.proof, content.header)
+  if (result.kind === 'refused') throw new GatewayError(result.code)
+  const { sender, recipients, smtpUtf8, helo, protocol } = envelope
+  const receivedAt = reception.now()
+  const [first, second] = recipients
+  const recipient = first !== undefined && second === undefined ? first : null
+  const hop = { helo, address: envelope.client, protocol, host: reception.host, id, recipient, at: receivedAt }
+  return { id, org: result.org, sender, recipients, smtpUtf8, receivedAt, received: receivedValue(hop), content }
+}
+
+async function inTime(reception: Reception, intake: Intake): Promise<Answer> {
+  const deadline = new AbortController()
+  const timer = setTimeout(() => deadline.abort(new GatewayError('out-of-time')), reception.budgetMs)
+  const done = reception.metrics.started()
+  try {
+    return await reception.accept(intake, deadline.signal)
+  } finally {
+    clearTimeout(timer)
+    done()
+  }
+}
