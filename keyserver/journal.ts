@@ -1,7 +1,9 @@
 import type { Person } from '../audit/fields.ts'
 import type { AuditRecord } from '../audit/kinds.ts'
+import { createSealing, newPseudonym } from '../audit/personal.ts'
 import type { Address, OrgId } from '../protocol/identifiers.ts'
-import type { Tx } from './store.ts'
+import type { Keyring } from './keyring.ts'
+import type { Store, Tx } from './store.ts'
 
 /** One log per organization and one for the server's own acts. */
 export type LogName = OrgId | 'server'
@@ -31,4 +33,99 @@ export interface Journal {
    */
   persons(org: OrgId, addresses: readonly Address[]): Promise<Persons>
   append(tx: Tx, log: LogName, persons: Persons, build: (name: Naming) => AuditRecord): void
+}
+
+/** Nobody: for records that name no person. */
+export const nobody: Persons = new Map()
+
+/** Persons kept in memory: beyond that the oldest are forgotten, and read again when they come back. */
+const REMEMBERED = 50_000
+
+type Known = { readonly pseudonym: string; readonly key: Uint8Array }
+
+export function createJournal(store: Store, keyring: Keyring): Journal {
+  const known = new Map<string, Known>()
+  const making = new Map<string, Promise<void>>()
+
+  function remember(org: OrgId, address: Address, person: Known): void {
+    if (known.size >= REMEMBERED) {
+      for (const oldest of known.keys()) {
+        known.delete(oldest)
+        break
+      }
+    }
+    known.set(`${org}\n${address}`, person)
+  }
+  async function load(org: OrgId, addresses: readonly Address[]): Promise<void> {
+    const found = await store.read(async (reads) => {
+      const names: { address: Address; pseudonym: string | null }[] = []
+      for (const address of addresses) names.push({ address, pseudonym: await reads.people.find(org, address) })
+      return names
+    })
+    const strangers: Address[] = []
+    for (const { address, pseudonym } of found) {
+      const key = pseudonym === null ? null : await keyring.personKey(org, pseudonym)
+      if (pseudonym === null || key === null) strangers.push(address)
+      else remember(org, address, { pseudonym, key })
+    }
+    if (strangers.length > 0) await introduce(org, strangers)
+  }
+  async function introduce(org: OrgId, addresses: readonly Address[]): Promise<void> {
+    const made = addresses.map((address) => ({ address, pseudonym: newPseudonym() }))
+    const keys = await keyring.makePersonKeys(
+      org,
+      made.map(({ pseudonym }) => pseudonym),
+    )
+    await store.transact(async (tx) => {
+      for (const { address, pseudonym } of made) await tx.people.set(org, address, pseudonym)
+    })
+    for (const { address, pseudonym } of made) {
+      const key = keys.get(pseudonym)
+      if (key !== undefined) remember(org, address, { pseudonym, key })
+    }
+  }
+
+  return {
+    persons: async (org, addresses) => {
+      const wanted = [...new Set(addresses)]
+      const place = (address: Address) => `${org}\n${address}`
+      for (;;) {
+        const unknown = wanted.filter((address) => !known.has(place(address)))
+        if (unknown.length === 0) break
+        // One at a time makes a person: two calls for the same address get the same name.
+        const mine = unknown.filter((address) => !making.has(place(address)))
+        const work = mine.length === 0 ? Promise.resolve() : load(org, mine)
+        for (const address of mine) making.set(place(address), work)
+        const others = unknown.flatMap((address) => making.get(place(address)) ?? [])
+        await Promise.all([work, ...others]).finally(() => {
+          for (const address of mine) making.delete(place(address))
+        })
+      }
+      return new Map(
+        wanted.flatMap((address) => {
+          const person = known.get(place(address))
+          return person === undefined ? [] : [[address, person] as const]
+        }),
+      )
+    },
+    append: (tx, log, persons, build) => {
+      const sealing = createSealing(log)
+      const keyOf = (address: Address): Known => {
+        const person = persons.get(address)
+        if (person === undefined) throw new Error('a record names a person who was not asked for before')
+        return person
+      }
+      const record = build({
+        person: (address) => {
+          const { pseudonym, key } = keyOf(address)
+          return sealing.person(pseudonym, key, address)
+        },
+        value: (address, value) => {
+          const { pseudonym, key } = keyOf(address)
+          return sealing.value(pseudonym, key, value)
+        },
+      })
+      tx.audit.append(log, { record, side: sealing.parts() })
+    },
+  }
 }

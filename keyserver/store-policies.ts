@@ -83,18 +83,15 @@ export function peopleStatements(db: Kysely<Tables>): (run: Run) => People {
   const find = statement<Key, { pseudonym: string }>((slot) =>
     db.selectFrom('person').select('pseudonym').where('org', '=', slot('org')).where('address', '=', slot('address')),
   )
-  const add = statement<Key & { pseudonym: string }, unknown>((slot) =>
+  const set = statement<Key & { pseudonym: string }, unknown>((slot) =>
     db
       .insertInto('person')
       .values({ org: slot('org'), address: slot('address'), pseudonym: slot('pseudonym') })
-      .onConflict((conflict) => conflict.doNothing()),
+      .onConflict((conflict) => conflict.columns(['org', 'address']).doUpdateSet({ pseudonym: slot('pseudonym') })),
   )
   return (run) => ({
     find: async (org, address) => (await find(run, { org, address }))[0]?.pseudonym ?? null,
-    add: async (org, address, pseudonym) => {
-      await add(run, { org, address, pseudonym })
-      return (await find(run, { org, address }))[0]?.pseudonym ?? pseudonym
-    },
+    set: async (org, address, pseudonym) => void (await set(run, { org, address, pseudonym })),
   })
 }
 

@@ -211,8 +211,8 @@ export interface ChangeFeed {
 /** Which random name a person bears in an organization's log. */
 export interface People {
   find(org: OrgId, address: Address): Promise<string | null>
-  /** Keeps the first name where two are given. */
-  add(org: OrgId, address: Address, pseudonym: string): Promise<string>
+  /** A new name takes the place of one whose key was destroyed. */
+  set(org: OrgId, address: Address, pseudonym: string): Promise<void>
 }
 
 export interface Meta {
