@@ -80,12 +80,12 @@ ${OFFICER}`,
   },
   {
     name: 'smtp-user',
-    summary: 'make a line for the file of users that may log in to the gateway',
+    summary: 'make an entry for the file of accounts that may sign in to the gateway',
     help: `sealpost smtp-user add NAME --org ORG [--file FILE]
 
-Reads the password from the first line of standard input, never from the command line, and makes one line with its scrypt hash.
-Without --file the line is printed; with it, it is appended to FILE (made 0600), which must not hold NAME yet.
-Example: printf '%s\\n' "$PASSWORD" | sealpost smtp-user add printer@acme.example --org acme.example --file smtp-users`,
+Reads the password from the first line of standard input, never from the command line, and makes one entry with its scrypt hash.
+Without --file the entry is printed; with it, it is appended to FILE (made 0600), which must not hold NAME yet.
+Example: printf '%s\\n' "$PASSWORD" | sealpost smtp-user add printer@acme.example --org acme.example --file accounts.yaml`,
     load: async () => (await import('./smtp-user.ts')).smtpUser,
   },
 ]
