@@ -13,7 +13,7 @@ create table if not exists log_key (
   log text not null,
   verifier text not null,
   primary key (log, verifier)
-) without rowid;
+) strict, without rowid;
 create table if not exists log_leaf (
   log text not null,
   idx integer not null,
@@ -21,12 +21,12 @@ create table if not exists log_leaf (
   record blob not null,
   side blob,
   primary key (log, idx)
-) without rowid;
+) strict, without rowid;
 create table if not exists log_checkpoint (
   log text not null,
   size integer not null,
   note text not null,
   frontier blob not null,
   primary key (log, size)
-) without rowid;
+) strict, without rowid;
 `
