@@ -1,0 +1,30 @@
+# One image, two roles: `docker run … sealpost gateway` and `docker run … sealpost keyserver`. docs/operations.md has the full commands.
+FROM node:24.21.0-bookworm-slim
+
+ENV NODE_ENV=production
+WORKDIR /opt/sealpost
+
+# Dependencies and the reader in one step: `npm ci` runs `prepare`, which builds the page, so the sources must be there.
+# npm's own `node` package is for development; here the image brings Node.
+COPY . .
+RUN npm ci --omit=dev && npm cache clean --force \
+ && install -d -o node -g node -m 0700 /var/lib/sealpost \
+ && install -d -m 0755 /etc/sealpost
+
+# Configuration, certificates and policies come in read-only; only the volume is written, so the root may be read-only (with a tmpfs for /tmp,
+# where the gateway keeps its encrypted scratch files).
+VOLUME /var/lib/sealpost
+USER node
+STOPSIGNAL SIGTERM
+
+# Gateway: 2525 SMTP, 8080 sealed copies. Key server: 8443 public, 8444 gateways. 9090 is the operators' loopback listener of either.
+EXPOSE 2525 8080 8443 8444
+
+# Ready is what a balancer wants to know; alive is what a restart should depend on.
+HEALTHCHECK --interval=15s --timeout=5s --start-period=20s --retries=3 \
+  CMD ["node", "-e", "fetch(process.env.SEALPOST_HEALTH ?? 'http://127.0.0.1:9090/health/live').then((r) => process.exit(r.ok ? 0 : 1), () => process.exit(1))"]
+
+# `gateway` or `keyserver`, with /etc/sealpost/<role>.yaml unless another file is named behind it; anything else is a command of the CLI,
+# such as `audit verify`.
+ENTRYPOINT ["/bin/sh", "-c", "case \"$1\" in gateway|keyserver) exec node \"/opt/sealpost/$1/main.ts\" \"${2:-/etc/sealpost/$1.yaml}\" ;; *) exec node /opt/sealpost/cli/main.ts \"$@\" ;; esac", "sealpost"]
+CMD ["help"]
