@@ -1,0 +1,134 @@
+import { fields } from '../protocol/headers.ts'
+import { domainOf } from '../protocol/identifiers.ts'
+import { type OutboundFacts, parseDuration } from '../rulebook/index.ts'
+import { parseAddressList } from './address-list.ts'
+import { fieldsOf, fieldValue, type Header } from './header.ts'
+import type { Content, Mailbox } from './intake.ts'
+import { createPartScan, isMultipart, type Part, readPart } from './mime-parts.ts'
+import { decodeWords } from './mime-words.ts'
+
+export type MessageFacts = OutboundFacts['message']
+
+/** Characters of a subject that rules see, and in which tags are looked for. */
+const SUBJECT_LIMIT = 4096
+
+/**
+ * What rules can see of a message (rulebook/facts.ts), the same for all its recipients. `domains` are the organization's own. Whatever
+ * the octets are, it resolves, in time linear in their number; only a scratch file that cannot be read makes it reject.
+ */
+export async function readFacts(
+  content: Content,
+  sender: Mailbox | null,
+  domains: readonly string[],
+): Promise<MessageFacts> {
+  const { header } = content
+  const message = readPart(header)
+  const scan = createPartScan(message)
+  if (isMultipart(message)) {
+    if (content.octets !== null) scan.feed(content.octets.subarray(header.end))
+    else for await (const chunk of content.body()) scan.feed(chunk)
+  }
+  const { parts, malformed } = scan.finish()
+  const subject = decodeWords(fieldValue(header, 'subject') ?? '').slice(0, SUBJECT_LIMIT)
+  const tags = readTags(subject)
+  return {
+    sender: sender?.address ?? '',
+    senderDomain: sender === null ? '' : domainOf(sender.address),
+    ...readFrom(header, domains),
+    subject,
+    tags,
+    headers: readHeaders(header),
+    size: content.size,
+    attachments: parts.filter(isAttachment).map((part) => ({ name: part.filename, type: part.type })),
+    nullSender: sender === null,
+    report: message.type === 'multipart/report',
+    autoReply: isAutoReply(header),
+    calendar: calendarOf(parts),
+    list: isList(header),
+    signed: parts.some(isSigned),
+    encrypted: parts.some(isEncrypted),
+    malformed: malformed || message.doubtful || header.fields.some((field) => field.key === ''),
+    ttlWish: readTtlWish(header, tags),
+  }
+}
+
+/** Every From field counts, although there may be only one (RFC 5322 3.6): a reader might show any of them. */
+function readFrom(header: Header, domains: readonly string[]): Pick<MessageFacts, 'from' | 'foreignFrom'> {
+  const lists = fieldsOf(header, 'from').map((field) => parseAddressList(field.value))
+  const from = lists.flatMap((list) => list ?? [])
+  const unreadable = from.length === 0 || lists.some((list) => list === null)
+  return { from, foreignFrom: unreadable || from.some((address) => !domains.includes(domainOf(address))) }
+}
+
+function readHeaders(header: Header): Record<string, readonly string[]> {
+  // Without a prototype, so that a field named `constructor` is a field like any other.
+  const headers: Record<string, string[]> = Object.create(null)
+  for (const { key, value } of header.fields) {
+    if (key === '' || key === fields.tenant.toLowerCase()) continue
+    const values = headers[key]
+    if (values === undefined) headers[key] = [value]
+    else values.push(value)
+  }
+  return headers
+}
+
+function readTags(subject: string): string[] {
+  const found = [...subject.matchAll(/\[([^[\]]{1,64})\]/g)]
+  return found.map(([, tag = '']) => tag.trim().toLowerCase()).filter((tag) => tag !== '')
+}
+
+/** The header field counts before the subject's tag; a wish that cannot be read is none. */
+function readTtlWish(header: Header, tags: readonly string[]): number {
+  const tag = tags.find((text) => text.startsWith('ttl:'))?.slice(4)
+  return parseDuration(fieldValue(header, fields.ttl) ?? '') ?? parseDuration(tag ?? '') ?? 0
+}
+
+function isAttachment(part: Part): boolean {
+  if (isMultipart(part)) return false
+  if (part.disposition === 'attachment' || part.filename !== '') return true
+  return !part.type.startsWith('text/')
+}
+
+/** RFC 3834 5, and what mail programs say instead. */
+function isAutoReply(header: Header): boolean {
+  const submitted = fieldValue(header, 'auto-submitted')?.toLowerCase()
+  if (submitted !== undefined && submitted !== '' && !/^no\b/.test(submitted)) return true
+  if (precedence(header) === 'auto_reply') return true
+  return ['x-auto-response-suppress', 'x-autoreply', 'x-autorespond', 'x-auto-reply'].some(
+    (name) => fieldValue(header, name) !== null,
+  )
+}
+
+/** RFC 2369, RFC 2919, and the older Precedence. */
+function isList(header: Header): boolean {
+  return precedence(header) === 'list' || header.fields.some((field) => field.key.startsWith('list-'))
+}
+
+function precedence(header: Header): string {
+  return (fieldValue(header, 'precedence') ?? '').toLowerCase()
+}
+
+/** RFC 6047 2.4: the method stands in the type's parameter; a calendar part without one publishes. */
+function calendarOf(parts: readonly Part[]): string {
+  const part = parts.find((one) => one.type === 'text/calendar')
+  return part === undefined ? '' : (part.parameters.get('method')?.toLowerCase() ?? 'publish').slice(0, 64)
+}
+
+/** RFC 1847 2.1, RFC 8551 3.5. */
+function isSigned(part: Part): boolean {
+  return part.type === 'multipart/signed' || (isPkcs7(part) && smimeType(part) === 'signed-data')
+}
+
+/** RFC 1847 2.2, RFC 8551 3.3. Only what says so of itself: a mail must not escape sealing by a doubtful type. */
+function isEncrypted(part: Part): boolean {
+  if (part.type === 'multipart/encrypted') return true
+  return isPkcs7(part) && ['enveloped-data', 'authenveloped-data'].includes(smimeType(part))
+}
+
+function isPkcs7(part: Part): boolean {
+  return part.type === 'application/pkcs7-mime' || part.type === 'application/x-pkcs7-mime'
+}
+
+function smimeType(part: Part): string {
+  return (part.parameters.get('smime-type') ?? '').toLowerCase()
+}
