@@ -1,6 +1,6 @@
 import type { Address, OrgId } from '../protocol/identifiers.ts'
-import type { HeaderField } from './compose.ts'
 import type { Delivery, RecipientResult } from './courier.ts'
+import type { HeaderField } from './header.ts'
 
 /** What a bounce tells: RFC 3464, headers only. */
 export type BounceParts = {

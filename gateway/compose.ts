@@ -1,14 +1,13 @@
-import type { Address, EnvelopeId, OrgId } from '../protocol/identifiers.ts'
+import { isAscii } from 'node:buffer'
+import { type Address, type EnvelopeId, type OrgId, parseAddress } from '../protocol/identifiers.ts'
+import { base64Size, base64Stream } from './base64-lines.ts'
 import type { OutgoingMail } from './courier.ts'
+import { type HeaderField, reachesNoRecipient } from './header.ts'
+import { listedAddresses } from './listed-address.ts'
+import { ATTACHMENT_NAME, type NoticeTemplates, renderNotice } from './notice.ts'
+import { composeHeader } from './outgoing-header.ts'
+import { quotedPrintable } from './quoted-printable.ts'
 import type { SealedCopy } from './sealing.ts'
-
-/** One header field as accepted. */
-export type HeaderField = {
-  /** As written, without the colon. */
-  readonly name: string
-  /** The whole field with its name, its folding and its final CRLF. */
-  readonly raw: Uint8Array
-}
 
 /** All that a sealed mail is built from; the egress look gets the same. */
 export type SealedParts = {
@@ -50,9 +49,101 @@ export type PassParts = {
   readonly bodySize: number
   /** Octets above 127 in the body. */
   readonly eightBit: boolean
+  /** The client asked for SMTPUTF8: a header with octets above 127 is UTF-8 and needs it at the next hop. */
+  readonly smtpUtf8: boolean
 }
 
-/** The outgoing mail around a sealed copy: docs/format.md, "The outgoing mail". */
-export type ComposeSealed = (parts: SealedParts) => OutgoingMail
-/** Received and the loop stamp, then the message as accepted less the fields that must reach no recipient. */
-export type ComposePassed = (parts: PassParts) => OutgoingMail
+export type Composer = {
+  /** The outgoing mail around a sealed copy: docs/format.md, "The outgoing mail". */
+  sealed(parts: SealedParts): OutgoingMail
+  /** Received and the loop stamp, then the message as accepted less the fields that must reach no recipient. */
+  passed(parts: PassParts): OutgoingMail
+}
+
+/** The type of the attachment. */
+export const ATTACHMENT_TYPE = 'application/vnd.sealpost'
+
+export function createComposer(templates: NoticeTemplates): Composer {
+  return { sealed: (parts) => composeSealed(templates, parts), passed: composePassed }
+}
+
+function composeSealed(templates: NoticeTemplates, parts: SealedParts): OutgoingMail {
+  const { sealed, envelope } = parts
+  const alternative = alternativePart(templates, parts)
+  const header = composeHeader(parts)
+  if (sealed === null) {
+    const only = Buffer.from(`${header}${alternative}`, 'utf8')
+    return { size: only.length, smtputf8: !isAscii(only), eightBit: false, open: () => inOrder(only, null, null) }
+  }
+  const boundary = `=_sealpost-m-${envelope}`
+  const head = Buffer.from(
+    `${header}Content-Type: multipart/mixed;\r\n boundary="${boundary}"\r\n\r\n` +
+      `--${boundary}\r\n${alternative}\r\n--${boundary}\r\n` +
+      `Content-Type: ${ATTACHMENT_TYPE};\r\n name="${ATTACHMENT_NAME}"\r\n` +
+      'Content-Transfer-Encoding: base64\r\n' +
+      `Content-Disposition: attachment;\r\n filename="${ATTACHMENT_NAME}"\r\n\r\n`,
+    'utf8',
+  )
+  const tail = Buffer.from(`--${boundary}--\r\n`, 'latin1')
+  return {
+    size: head.length + base64Size(sealed.sealedSize) + tail.length,
+    smtputf8: !isAscii(head),
+    eightBit: false,
+    open: () => inOrder(head, sealed, tail),
+  }
+}
+
+async function* inOrder(
+  head: Uint8Array,
+  sealed: SealedCopy | null,
+  tail: Uint8Array | null,
+): AsyncGenerator<Uint8Array> {
+  yield head
+  if (sealed !== null) yield* base64Stream(sealed.chunks())
+  if (tail !== null) yield tail
+}
+
+/** multipart/alternative with its own header: the notice as text, and as HTML. */
+function alternativePart(templates: NoticeTemplates, parts: SealedParts): string {
+  const boundary = `=_sealpost-a-${parts.envelope}`
+  const notice = renderNotice(templates, { ...parts, openers: openersOf(parts), attached: parts.sealed !== null })
+  const plain = !/[^\r\n\x20-\x7e]/.test(notice.text)
+  return (
+    `Content-Type: multipart/alternative;\r\n boundary="${boundary}"\r\n\r\n` +
+    `--${boundary}\r\nContent-Type: text/plain; charset=utf-8\r\n` +
+    `Content-Transfer-Encoding: ${plain ? '7bit' : 'quoted-printable'}\r\n\r\n` +
+    `${plain ? notice.text : quotedPrintable(notice.text)}\r\n` +
+    `--${boundary}\r\nContent-Type: text/html; charset=utf-8\r\nContent-Transfer-Encoding: 7bit\r\n\r\n` +
+    `${notice.html}\r\n--${boundary}--\r\n`
+  )
+}
+
+/** Those of the envelope's recipients that To and Cc name already, so that no blind recipient is told of. */
+export function openersOf(parts: Pick<SealedParts, 'fields' | 'recipients'>): Address[] {
+  const known = new Set(parts.recipients)
+  const openers = new Set<Address>()
+  for (const field of parts.fields) {
+    if (field.key !== 'to' && field.key !== 'cc') continue
+    for (const listed of listedAddresses(field.value)) {
+      const address = parseAddress(listed.address)
+      if (address !== null && known.has(address)) openers.add(address)
+    }
+  }
+  return [...openers]
+}
+
+function composePassed(parts: PassParts): OutgoingMail {
+  const stamps = Buffer.from(`Received: ${parts.received}\r\nSealpost-Handled: ${parts.handled}\r\n`, 'latin1')
+  const kept = parts.fields.filter((field) => !reachesNoRecipient(field.key)).map((field) => field.raw)
+  const header = Buffer.concat([stamps, ...kept])
+  const eightBitHeader = !isAscii(header)
+  return {
+    size: header.length + parts.bodySize,
+    smtputf8: parts.smtpUtf8 && eightBitHeader,
+    eightBit: parts.eightBit || eightBitHeader,
+    async *open() {
+      yield header
+      yield* parts.body()
+    },
+  }
+}
