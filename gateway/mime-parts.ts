@@ -72,7 +72,10 @@ export function createPartScan(message: Part): PartScan {
     if (part.doubtful) malformed = true
     if (!isMultipart(part)) return
     const boundary = part.parameters.get('boundary') ?? ''
-    if (boundary === '' || open.length === DEPTH_LIMIT) return stop()
+    if (boundary === '' || open.length === DEPTH_LIMIT) {
+      stop()
+      return
+    }
     open.push(boundary.trimEnd())
   }
 
@@ -80,7 +83,10 @@ export function createPartScan(message: Part): PartScan {
     if (head === null) return
     const header = parseHeader(joined(head))
     head = null
-    if (header === null || parts.length === PART_LIMIT) return stop()
+    if (header === null || parts.length === PART_LIMIT) {
+      stop()
+      return
+    }
     const part = readPart(header)
     parts.push(part)
     enter(part)
