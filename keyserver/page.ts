@@ -1,0 +1,62 @@
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import fastifyStatic from '@fastify/static'
+import { Type } from '@sinclair/typebox'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { parseEnvelopeId } from '../protocol/identifiers.ts'
+import type { Config } from './config.ts'
+import { KeyServerError } from './error.ts'
+
+export type PageParts = {
+  readonly config: Config
+  /** The reader's built files: index.html, and what it loads from /assets/. */
+  readonly folder: string
+  /** The Content-Security-Policy of the page. */
+  readonly csp: string
+}
+
+const Path = Type.Object({ id: Type.String({ maxLength: 128 }) })
+const File = Type.Object({ '*': Type.String({ maxLength: 256 }) })
+
+/**
+ * The static page, the same for every link: a GET changes nothing and touches no store, so link scanners may fetch it all day. A host of
+ * an organization's own leads on to the one origin of the reader, to which sessions are bound.
+ */
+export async function addPageRoutes(app: FastifyInstance, { config, folder, csp }: PageParts): Promise<void> {
+  const assets = join(folder, 'assets')
+  const root = existsSync(assets) ? assets : folder
+  await app.register(fastifyStatic, {
+    root: folder,
+    serve: false,
+    etag: true,
+    cacheControl: false,
+    preCompressed: true,
+  })
+  const origin = new URL(config.public.url).origin
+  const hosts = ownHosts(config)
+  const open = { auth: 'open' } as const
+
+  async function page(request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
+    const { id = '' } = request.params as { readonly id?: string }
+    if (hosts.has(request.host) && parseEnvelopeId(id) !== null) return reply.redirect(`${origin}/m/${id}`, 307)
+    if (!existsSync(join(folder, 'index.html'))) {
+      throw new KeyServerError('unavailable', { detail: 'The page is not built. The operator runs: npm run build' })
+    }
+    reply.header('content-security-policy', csp).header('cache-control', 'no-cache')
+    return reply.sendFile('index.html')
+  }
+  for (const url of ['/', '/open']) app.get(url, { schema: { hide: true }, config: open }, page)
+  app.get('/m/:id', { schema: { hide: true, params: Path }, config: open }, page)
+  app.get('/assets/*', { schema: { hide: true, params: File }, config: open }, (request, reply) => {
+    const { '*': file } = request.params as Record<'*', string>
+    reply.header('cache-control', 'no-cache')
+    return reply.sendFile(file, root)
+  })
+}
+
+/** Hosts of organizations that are not the reader's own. */
+function ownHosts(config: Config): ReadonlySet<string> {
+  const urls = Object.values(config.organizations).flatMap(({ url }) => (url === null ? [] : [new URL(url)]))
+  const reader = new URL(config.public.url)
+  return new Set(urls.filter((url) => url.host !== reader.host).map((url) => url.host))
+}
