@@ -1,5 +1,6 @@
 import { type CelFunc, type CelMap, CelScalar, celFunc, celMethod, isCelList, listType, mapType } from '@bufbuild/cel'
 import { strings } from '@bufbuild/cel/ext'
+import { matches } from './pattern.ts'
 
 const { BOOL, STRING } = CelScalar
 const TEXTS = listType(STRING)
@@ -24,6 +25,9 @@ function valuesOf(headers: CelMap, name: string) {
 /** Functions of conditions beyond those of CEL itself. */
 export const functions: readonly CelFunc[] = [
   ...strings.filter(({ name }) => name === 'lowerAscii' || name === 'trim'),
+  celMethod('matches', STRING, [STRING], BOOL, function (pattern) {
+    return matches(this, pattern)
+  }),
   celFunc('inDomain', [STRING, STRING], BOOL, inDomain),
   celMethod('get', mapType(STRING, TEXTS), [STRING], TEXTS, function (name) {
     return valuesOf(this, name)

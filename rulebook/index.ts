@@ -1,7 +1,20 @@
+/**
+ * Reads an organization's policy file and decides by it. No I/O: text and facts in, verdicts out, the time among the facts.
+ * policies/README.md tells officers how a file is written; its shape is policies/policy.schema.json.
+ */
+export type { CaseResult } from './cases.ts'
 export { formatDuration, parseDuration } from './duration.ts'
+export {
+  type ExplainedPart,
+  type ExplainedRule,
+  type Explanation,
+  explainOutbound,
+  explainRelease,
+} from './explain.ts'
 export type { OutboundFacts, OutboundVerdict, ReleaseFacts, ReleaseVerdict } from './facts.ts'
 export type { Fault } from './fault.ts'
-export { type Loaded, loadPolicy } from './load.ts'
+export { type Examined, examinePolicy, type Loaded, loadPolicy } from './load.ts'
 export { decideOutbound } from './outbound.ts'
 export type { OutboundRule, Policy, ReleaseRule } from './policy.ts'
 export { decideRelease } from './release.ts'
+export type { VerdictChange } from './turn.ts'

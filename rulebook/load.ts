@@ -1,82 +1,134 @@
 import { createHash } from 'node:crypto'
-import { parse } from '@bufbuild/cel'
-
-import type { OrgId } from '../protocol/identifiers.ts'
+import { parseOrgId } from '../protocol/identifiers.ts'
+import { bounds } from './bounds.ts'
 import { type CaseResult, runCases } from './cases.ts'
-import { conditionOf } from './condition.ts'
-import { readDocument, type Tree, treeAt } from './document.ts'
+import { type CheckedCondition, conditionAt } from './checked.ts'
+import { readDocument, type Tree } from './document.ts'
 import { parseDuration } from './duration.ts'
 import { type Fault, placed, type Spot } from './fault.ts'
 import type { OutboundRule, Policy, ReleaseRule } from './policy.ts'
+import { unreachable } from './reach.ts'
 import { type PolicyFile, shapeOf } from './shape.ts'
+import { spotAt, unsound } from './sound.ts'
+import { outboundVariables, releaseVariables } from './variables.ts'
+
+/** A file read as far as it could be. */
+export type Examined = {
+  /** Null if the file has any fault. */
+  readonly policy: Policy | null
+  readonly faults: readonly Fault[]
+  /** How its tests came out; empty if it had faults before any could run. */
+  readonly cases: readonly CaseResult[]
+}
 
 export type Loaded =
   | { readonly kind: 'policy'; readonly policy: Policy }
-  | { readonly kind: 'faulty'; readonly faults: readonly Fault[] }
+  | { readonly kind: 'faulty'; readonly faults: readonly [Fault, ...Fault[]] }
 
+/**
+ * The policy in a file's text, ready to decide; or everything that is wrong with it, from top to bottom. Within bounds whatever the
+ * text holds, and never throws. `file` is the name that the faults bear.
+ */
 export function loadPolicy(text: string, file: string): Loaded {
-  const { policy, spots } = read(text)
-  if (policy && spots.length === 0) return { kind: 'policy', policy }
-  return { kind: 'faulty', faults: placed(spots, text, file) }
+  const { policy, faults } = examinePolicy(text, file)
+  if (policy) return { kind: 'policy', policy }
+  const [first, ...rest] = faults
+  return { kind: 'faulty', faults: [first ?? { file, line: 1, column: 1, message: 'not readable', hint: '' }, ...rest] }
 }
 
-function read(text: string): { policy: Policy | null; spots: readonly Spot[] } {
+/** As {@link loadPolicy}, with the results of the tests: for those who look at a file by hand. */
+export function examinePolicy(text: string, file: string): Examined {
+  const { policy, spots, cases } = read(text)
+  if (policy && spots.length === 0) return { policy, faults: [], cases }
+  return { policy: null, faults: placed(spots, text, file, bounds.faults), cases }
+}
+
+type Reading = {
+  readonly policy: Policy | null
+  readonly spots: readonly Spot[]
+  readonly cases: readonly CaseResult[]
+}
+
+function read(text: string): Reading {
   const document = readDocument(text)
-  if (document.kind === 'unreadable') return { policy: null, spots: document.spots }
+  if (document.kind === 'unreadable') return { policy: null, spots: document.spots, cases: [] }
   const shaped = shapeOf(document.tree)
-  if (shaped.kind === 'misshapen') return { policy: null, spots: shaped.spots }
-  const spots: Spot[] = []
-  const policy = build(text, shaped.file, document.tree, spots)
-  if (spots.length > 0) return { policy: null, spots }
-  for (const result of runCases(policy, shaped.file.tests)) {
-    if (!result.passed) spots.push(failure(result, document.tree))
-  }
-  return { policy, spots }
+  if (shaped.kind === 'misshapen') return { policy: null, spots: shaped.spots, cases: [] }
+  const { tree } = document
+  const { file } = shaped
+  const spots: Spot[] = [...unsound(file, tree)]
+  const outbound = file.outbound.map((rule, index) => {
+    return conditionAt(rule.when, ['outbound', index, 'when'], tree, text, outboundVariables, releaseVariables, spots)
+  })
+  const release = file.release.map((rule, index) => {
+    return conditionAt(rule.when, ['release', index, 'when'], tree, text, releaseVariables, outboundVariables, spots)
+  })
+  if (spots.length === 0) spots.push(...unreachable(file, outbound, release, tree))
+  if (spots.length > 0) return { policy: null, spots, cases: [] }
+  const policy = policyOf(text, file, outbound, release)
+  const cases = runCases(policy, file.tests)
+  return { policy, spots: cases.filter(({ passed }) => !passed).map((result) => failure(result, tree)), cases }
 }
 
 function failure(result: CaseResult, tree: Tree): Spot {
-  const { offset } = treeAt(tree, ['tests', result.part, String(result.index)])
-  return {
-    offset,
-    message: `the test '${result.name}' fails: expected ${result.expected}, came out ${result.actual}`,
-    hint: 'change the rule or the test',
-  }
+  const path = ['tests', result.part, result.index]
+  const message = `the test '${result.name}' fails: expected ${result.expected}, came out ${result.actual}`
+  return spotAt(
+    tree,
+    path,
+    message,
+    'change the rule if the test is right, else the test; policy explain says how each rule came out',
+  )
 }
 
-function build(text: string, file: PolicyFile, tree: Tree, spots: Spot[]): Policy {
-  const seconds = (value: string) => parseDuration(value) ?? 60
-  const condition = (when: string | boolean, path: string[]) => {
-    try {
-      return conditionOf(String(when), parse(String(when)))
-    } catch (error) {
-      spots.push({ offset: treeAt(tree, path).offset, message: String(error), hint: 'see policies/README.md' })
-      return conditionOf('false', parse('false'))
-    }
-  }
-  const outbound = file.outbound.map((rule, index): OutboundRule => {
-    const named = { name: rule.name, condition: condition(rule.when, ['outbound', String(index), 'when']) }
-    if (rule.then === 'pass') return { ...named, verdict: 'pass' }
-    if (rule.then === 'refuse') return { ...named, verdict: 'refuse', because: rule.because ?? '' }
-    return {
-      ...named,
-      verdict: 'seal',
-      ttlSeconds: rule.ttl === undefined ? null : seconds(rule.ttl),
-      wish: rule.wish ?? true,
-    }
-  })
-  const release = file.release.map((rule, index): ReleaseRule => {
-    const named = { name: rule.name, condition: condition(rule.when, ['release', String(index), 'when']) }
-    return rule.then === 'allow'
-      ? { ...named, verdict: 'allow' }
-      : { ...named, verdict: 'deny', because: rule.because ?? '' }
-  })
+function policyOf(
+  text: string,
+  file: PolicyFile,
+  outbound: readonly CheckedCondition[],
+  release: readonly CheckedCondition[],
+): Policy {
+  const org = parseOrgId(file.organization)
+  // The schema's pattern is the same language.
+  if (org === null) throw new Error('an organization id that fits the schema does not parse')
   return {
-    org: file.organization as OrgId,
+    org,
     hash: createHash('sha256').update(text, 'utf8').digest('hex'),
     domains: file.domains,
     ttl: { defaultSeconds: seconds(file.ttl.default), capSeconds: seconds(file.ttl.cap) },
-    outbound,
+    outbound: file.outbound.map((rule, index) => outboundRule(rule, outbound[index])),
     default: file.default,
-    release: release.sort((a, b) => (a.name < b.name ? -1 : 1)),
+    release: file.release
+      .map((rule, index) => releaseRule(rule, release[index]))
+      .sort((a, b) => (a.name < b.name ? -1 : 1)),
   }
+}
+
+function outboundRule(rule: PolicyFile['outbound'][number], checked: CheckedCondition | undefined): OutboundRule {
+  const named = { name: rule.name, condition: conditionIn(checked) }
+  if (rule.then === 'pass') return { ...named, verdict: 'pass' }
+  if (rule.then === 'refuse') return { ...named, verdict: 'refuse', because: rule.because ?? '' }
+  return {
+    ...named,
+    verdict: 'seal',
+    ttlSeconds: rule.ttl === undefined ? null : seconds(rule.ttl),
+    wish: rule.wish ?? true,
+  }
+}
+
+function releaseRule(rule: PolicyFile['release'][number], checked: CheckedCondition | undefined): ReleaseRule {
+  const named = { name: rule.name, condition: conditionIn(checked) }
+  return rule.then === 'allow'
+    ? { ...named, verdict: 'allow' }
+    : { ...named, verdict: 'deny', because: rule.because ?? '' }
+}
+
+function conditionIn(checked: CheckedCondition | undefined) {
+  if (checked?.condition) return checked.condition
+  throw new Error('a rule without a condition was not found faulty')
+}
+
+function seconds(text: string): number {
+  const found = parseDuration(text)
+  if (found === null) throw new Error('a duration that is not one was not found faulty')
+  return found
 }

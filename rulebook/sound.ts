@@ -1,0 +1,126 @@
+import { type Tree, treeAt } from './document.ts'
+import { formatDuration, LONGEST, parseDuration } from './duration.ts'
+import type { Spot } from './fault.ts'
+import { nearest } from './nearest.ts'
+import { DEFAULT_RULE, ruleInError } from './policy.ts'
+import type { PolicyFile } from './shape.ts'
+
+type Path = readonly (string | number)[]
+
+/** What fits the schema and yet makes no sense: names twice, times beyond the cap, fields that do nothing, tests of unknown rules. */
+export function unsound(file: PolicyFile, tree: Tree): Spot[] {
+  return [...times(file, tree), ...names(file, tree), ...idle(file, tree), ...testNames(file, tree)]
+}
+
+/** A spot at a path of the file. */
+export function spotAt(tree: Tree, path: Path, message: string, hint: string): Spot {
+  return { offset: treeAt(tree, path.map(String)).offset, message, hint }
+}
+
+function* times(file: PolicyFile, tree: Tree): Generator<Spot> {
+  const cap = parseDuration(file.ttl.cap) ?? LONGEST
+  const written: [Path, string][] = [
+    [['ttl', 'cap'], file.ttl.cap],
+    [['ttl', 'default'], file.ttl.default],
+  ]
+  for (const [index, rule] of file.outbound.entries()) {
+    if (rule.ttl !== undefined) written.push([['outbound', index, 'ttl'], rule.ttl])
+  }
+  for (const [path, text] of written) {
+    const seconds = parseDuration(text)
+    if (seconds === null || seconds < 60) yield spotAt(tree, path, `'${text}' is no time to live`, 'from 1m to 3660d')
+    else if (seconds > cap) {
+      yield spotAt(
+        tree,
+        path,
+        `'${text}' is more than the cap`,
+        `write at most ${formatDuration(cap)}, or raise ttl.cap`,
+      )
+    }
+  }
+  yield* testTimes(file, tree)
+}
+
+function* testTimes(file: PolicyFile, tree: Tree): Generator<Spot> {
+  const written: [Path, string | undefined][] = []
+  for (const [index, { mail, ttl }] of file.tests.outbound.entries()) {
+    written.push([['tests', 'outbound', index, 'ttl'], ttl], [['tests', 'outbound', index, 'mail', 'wish'], mail.wish])
+  }
+  for (const [index, { open }] of file.tests.release.entries()) {
+    written.push([['tests', 'release', index, 'open', 'age'], open.age])
+    written.push([['tests', 'release', index, 'open', 'left'], open.left])
+  }
+  for (const [path, text] of written) {
+    if (text !== undefined && parseDuration(text) === null) {
+      yield spotAt(tree, path, `'${text}' is no time`, 'from 1s to 3660d')
+    }
+  }
+}
+
+function* names(file: PolicyFile, tree: Tree): Generator<Spot> {
+  for (const part of ['outbound', 'release'] as const) {
+    const seen = new Set<string>()
+    for (const [index, { name }] of file[part].entries()) {
+      if (seen.has(name)) {
+        yield spotAt(
+          tree,
+          [part, index, 'name'],
+          `a rule '${name}' stands above already`,
+          'give each rule a name of its own',
+        )
+      }
+      seen.add(name)
+    }
+  }
+  const domains = new Set<string>()
+  for (const [index, domain] of file.domains.entries()) {
+    if (domains.has(domain)) yield spotAt(tree, ['domains', index], `'${domain}' is listed twice`, 'remove one')
+    domains.add(domain)
+  }
+}
+
+/** Fields that a rule's verdict does not use: an officer would believe that they do something. */
+function* idle(file: PolicyFile, tree: Tree): Generator<Spot> {
+  for (const [index, rule] of file.outbound.entries()) {
+    for (const field of ['ttl', 'wish'] as const) {
+      if (rule[field] !== undefined && rule.then !== 'seal') {
+        yield spotAt(tree, ['outbound', index, field], `'${field}' does nothing with '${rule.then}'`, 'remove it')
+      }
+    }
+    if (rule.because !== undefined && rule.then !== 'refuse') {
+      yield spotAt(
+        tree,
+        ['outbound', index, 'because'],
+        `'because' does nothing with '${rule.then}'`,
+        'write it as a # comment',
+      )
+    }
+  }
+  for (const [index, rule] of file.release.entries()) {
+    if (rule.because !== undefined && rule.then === 'allow') {
+      yield spotAt(
+        tree,
+        ['release', index, 'because'],
+        "'because' does nothing with 'allow'",
+        'write it as a # comment',
+      )
+    }
+  }
+}
+
+function* testNames(file: PolicyFile, tree: Tree): Generator<Spot> {
+  for (const part of ['outbound', 'release'] as const) {
+    const rules = file[part].map(({ name }) => name)
+    const known = new Set([DEFAULT_RULE, ...rules, ...rules.map(ruleInError)])
+    for (const [index, { by }] of file.tests[part].entries()) {
+      if (by === undefined || known.has(by)) continue
+      const close = nearest(by, known)
+      const hint = close ? `write '${close}'` : `known: ${[DEFAULT_RULE, ...rules].join(', ')}`
+      yield spotAt(tree, ['tests', part, index, 'by'], `no ${part} rule is called '${by}'`, hint)
+    }
+  }
+  for (const [index, test] of file.tests.outbound.entries()) {
+    if (test.ttl === undefined || test.expect === 'seal') continue
+    yield spotAt(tree, ['tests', 'outbound', index, 'ttl'], "'ttl' can only be expected of 'seal'", 'remove it')
+  }
+}
