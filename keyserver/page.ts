@@ -4,6 +4,7 @@ import fastifyStatic from '@fastify/static'
 import { Type } from '@sinclair/typebox'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { parseEnvelopeId } from '../protocol/identifiers.ts'
+import { contentSecurityPolicy, pageHeaders } from '../reader/csp.ts'
 import type { Config } from './config.ts'
 import { KeyServerError } from './error.ts'
 
@@ -11,8 +12,6 @@ export type PageParts = {
   readonly config: Config
   /** The reader's built files: index.html, and what it loads from /assets/. */
   readonly folder: string
-  /** The Content-Security-Policy of the page. */
-  readonly csp: string
 }
 
 const Path = Type.Object({ id: Type.String({ maxLength: 128 }) })
@@ -22,7 +21,7 @@ const File = Type.Object({ '*': Type.String({ maxLength: 256 }) })
  * The static page, the same for every link: a GET changes nothing and touches no store, so link scanners may fetch it all day. A host of
  * an organization's own leads on to the one origin of the reader, to which sessions are bound.
  */
-export async function addPageRoutes(app: FastifyInstance, { config, folder, csp }: PageParts): Promise<void> {
+export async function addPageRoutes(app: FastifyInstance, { config, folder }: PageParts): Promise<void> {
   const assets = join(folder, 'assets')
   const root = existsSync(assets) ? assets : folder
   await app.register(fastifyStatic, {
@@ -34,6 +33,8 @@ export async function addPageRoutes(app: FastifyInstance, { config, folder, csp 
   })
   const origin = new URL(config.public.url).origin
   const hosts = ownHosts(config)
+  const copies = Object.values(config.gateways).map((gateway) => new URL(gateway.copies).origin)
+  const pageOwn = { ...pageHeaders, 'Content-Security-Policy': contentSecurityPolicy([...new Set(copies)]) }
   const open = { auth: 'open' } as const
 
   async function page(request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
@@ -42,8 +43,7 @@ export async function addPageRoutes(app: FastifyInstance, { config, folder, csp 
     if (!existsSync(join(folder, 'index.html'))) {
       throw new KeyServerError('unavailable', { detail: 'The page is not built. The operator runs: npm run build' })
     }
-    reply.header('content-security-policy', csp).header('cache-control', 'no-cache')
-    return reply.sendFile('index.html')
+    return reply.headers(pageOwn).sendFile('index.html')
   }
   for (const url of ['/', '/open']) app.get(url, { schema: { hide: true }, config: open }, page)
   app.get('/m/:id', { schema: { hide: true, params: Path }, config: open }, page)

@@ -2,7 +2,7 @@ import { fileURLToPath } from 'node:url'
 import helmet from '@fastify/helmet'
 import swagger from '@fastify/swagger'
 import { Type } from '@sinclair/typebox'
-import Fastify, { type FastifyInstance } from 'fastify'
+import Fastify, { type FastifyInstance, LogController } from 'fastify'
 import { createAftermath } from './aftermath.ts'
 import { requireAuthorisation } from './authorisation.ts'
 import { BODY_LIMIT, proveBrowsers } from './browser.ts'
@@ -40,7 +40,7 @@ export async function createPublicApp(parts: Parts, { folder = READER }: PublicO
   await app.register(helmet, headers(new URL(config.public.url).protocol === 'https:'))
   await app.register(swagger, { openapi: { openapi: '3.1.0', info: { title: 'Sealpost key server', version: '1' } } })
   await proveBrowsers(app, parts, door.strangers)
-  await addPageRoutes(app, { config, folder, csp: PAGE_CSP })
+  await addPageRoutes(app, { config, folder })
   addOpenRoutes(app)
   for (const add of [addChallengeRoute, addSessionRoute, addTicketRoute, addReleaseRoute, addRevokeRoute])
     add(app, door)
@@ -56,7 +56,7 @@ function build({ config, log }: Parts): FastifyInstance {
   const { tls, trustedProxies } = config.public
   const options = {
     loggerInstance: log,
-    disableRequestLogging: true,
+    logController: new LogController({ disableRequestLogging: true }),
     genReqId: newRequestId,
     bodyLimit: BODY_LIMIT,
     trustProxy: trustedProxies.length === 0 ? false : [...trustedProxies],
@@ -119,16 +119,3 @@ function closeWith(app: FastifyInstance, { strangers, aftermath, mailer }: Door)
     await strangers.flush()
   })
 }
-
-const PAGE_CSP = [
-  "default-src 'none'",
-  "script-src 'self'",
-  "style-src 'self'",
-  "img-src 'self' data: blob:",
-  "font-src 'self'",
-  'connect-src *',
-  "frame-src 'self' blob:",
-  "base-uri 'none'",
-  "form-action 'none'",
-  "frame-ancestors 'none'",
-].join('; ')

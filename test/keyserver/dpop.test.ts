@@ -3,7 +3,7 @@ import { calculateJwkThumbprint, exportJWK, generateKeyPair, SignJWT } from 'jos
 import t from 'tap'
 import { type ProofExpectation, thumbprintOf, verifyProof } from '../../keyserver/dpop.ts'
 import { createNonces } from '../../keyserver/nonce.ts'
-import { createProver } from '../../reader/dpop.ts'
+import { createProof, createProofKey } from '../../reader/dpop.ts'
 
 const sha256 = (octets: Uint8Array | string) => createHash('sha256').update(octets).digest('base64url')
 const body = Buffer.from('{"envelope":"AAAAAAAAAAAAAAAAAAAAAA"}')
@@ -41,13 +41,13 @@ t.test('a proof that jose made is proven, and its thumbprint is the one that jos
 
 t.test("a proof that the page's own code made is proven", async (t) => {
   const nonces = createNonces()
-  const prover = await createProver()
-  const octets = new Uint8Array(body)
-  const request = { method: 'POST', url: expected.htu, nonce: nonces.current(), body: octets, token: 'token' }
-  t.equal(outcome(await prover.prove(request), nonces), 'proven')
-  t.equal(outcome(await prover.prove(request), nonces), 'proven', 'each proof has an id of its own')
+  const key = await createProofKey()
+  const request = { url: expected.htu, nonce: nonces.current(), body: new Uint8Array(body), token: 'token' }
+  t.equal(outcome(await createProof(key, request), nonces), 'proven')
+  t.equal(outcome(await createProof(key, request), nonces), 'proven', 'each proof has an id of its own')
   const asked = { ...expected, token: null }
-  t.equal(outcome(await prover.prove({ ...request, token: null }), nonces, asked), 'proven')
+  t.equal(outcome(await createProof(key, { ...request, token: null }), nonces, asked), 'proven')
+  t.match(outcome(await createProof(key, { ...request, nonce: null }), nonces), /^use-dpop-nonce/)
 })
 
 t.test('RFC 7638 section 3.1 as RFC 9449 section 6.1 shows it: the thumbprint of a known key', async (t) => {

@@ -1,0 +1,252 @@
+import { randomBytes } from 'node:crypto'
+import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import { pino } from 'pino'
+import { SMTPServer } from 'smtp-server'
+import { createRecipient, type Recipient } from '../../cli/recipient.ts'
+import { createClock } from '../../keyserver/clock.ts'
+import type { Config, Limits } from '../../keyserver/config.ts'
+import { createJournal } from '../../keyserver/journal.ts'
+import { openKekFile } from '../../keyserver/kek-file.ts'
+import { openKeyFolder } from '../../keyserver/key-store.ts'
+import { openKeyring, sealSecret, wrapDataKey } from '../../keyserver/keyring.ts'
+import { createMetrics } from '../../keyserver/metrics.ts'
+import type { Parts } from '../../keyserver/parts.ts'
+import { createPublicApp } from '../../keyserver/public.ts'
+import { openSqliteStore } from '../../keyserver/store-sqlite.ts'
+import {
+  type Address,
+  type EnvelopeId,
+  type OrgId,
+  parseAddress,
+  parseEnvelopeId,
+  parseOrgId,
+} from '../../protocol/identifiers.ts'
+import type { ReleaseFacts, ReleaseVerdict } from '../../rulebook/facts.ts'
+
+/** A key server's public listener with real store, keys, log and mail, and a wall clock that the test sets. */
+export type House = {
+  readonly parts: Parts
+  readonly origin: string
+  /** Where the listener really is. */
+  readonly base: string
+  /** Mails as the provider got them. */
+  readonly mails: readonly string[]
+  /** Moves the wall clock, milliseconds. */
+  advance(by: number): void
+  /** The release rules, until changed: allow all. */
+  decide: (facts: ReleaseFacts) => ReleaseVerdict
+  recipient(ip?: string): Promise<Recipient>
+  /** A recipient who has proven this address for this envelope, by the code in the mail. */
+  proven(envelope: EnvelopeId, address: string, ip?: string): Promise<Recipient>
+  /** The code in the newest mail, once there are more than `before`. */
+  code(before: number): Promise<string>
+  issue(options?: Issue): Promise<Issued>
+  close(): Promise<void>
+}
+
+export type Issue = {
+  readonly sender?: string | null
+  readonly recipients?: readonly string[]
+  readonly ttlSeconds?: number
+  readonly confirmed?: boolean
+}
+export type Issued = {
+  readonly id: EnvelopeId
+  readonly dataKey: Uint8Array
+  readonly wrappedKey: Uint8Array
+  readonly digest: string
+}
+
+export const org = known(parseOrgId('acme.example'))
+const origin = 'http://open.acme.example'
+const policyHash = 'a'.repeat(64)
+
+const generous: Limits = {
+  codesPerAddressPerHour: 1_000,
+  codesPerNetworkPerHour: 100_000,
+  wrongCodesPerAddressPerDay: 1_000,
+  opensPerPersonPerHour: 100_000,
+  requestsPerNetworkPerMinute: 1_000_000,
+  sessionHours: 12,
+}
+
+export async function openHouse(folder: string, limits: Partial<Limits> = {}): Promise<House> {
+  const catcher = await openCatcher()
+  let moved = 0
+  const store = await openSqliteStore({ file: join(folder, 'keyserver.sqlite'), host: 'open.acme.example' })
+  const keyring = await openKeyring(
+    await openKekFile(join(folder, 'kek'), true),
+    await openKeyFolder(join(folder, 'keys')),
+  )
+  const clock = createClock({ wall: () => Date.now() + moved, elapsed: () => performance.now() }, null, null)
+  const config = configOf(catcher.port, { ...generous, ...limits })
+  const house = { decide: (_: ReleaseFacts): ReleaseVerdict => ({ kind: 'allow', rule: 'everybody' }) }
+  const active = {
+    org,
+    hash: policyHash,
+    text: '',
+    capSeconds: 86_400,
+    decideRelease: (facts: ReleaseFacts) => house.decide(facts),
+  }
+  const parts: Parts = {
+    config,
+    store,
+    keyring,
+    clock,
+    journal: createJournal(store, keyring),
+    policies: { active: (asked) => (asked === org ? active : null) },
+    metrics: createMetrics(),
+    log: pino({ level: 'silent' }),
+  }
+  const app = await createPublicApp(parts)
+  const base = await app.listen({ host: '127.0.0.1', port: 0 })
+  const recipient = (ip = '198.51.100.7') => createRecipient({ origin, fetch: fetchAt(base, ip) })
+
+  const self: House = Object.assign(house, {
+    parts,
+    origin,
+    base,
+    mails: catcher.mails,
+    advance: (by: number) => {
+      moved += by
+    },
+    recipient,
+    proven: async (envelope: EnvelopeId, address: string, ip?: string) => {
+      const one = await recipient(ip)
+      const before = catcher.mails.length
+      await one.askCode(envelope, address)
+      await one.answer(await self.code(before))
+      return one
+    },
+    code: async (before: number) => codeIn(await catcher.next(before)),
+    issue: (options: Issue = {}) => issue(parts, options),
+    close: async () => {
+      await app.close()
+      await store.close()
+      await catcher.close()
+    },
+  })
+  return self
+}
+
+/** Fetch that reaches the public origin at `base`, coming from `ip` as a proxy says it. */
+export function fetchAt(base: string, ip: string): typeof fetch {
+  return (input, init) => {
+    const url = new URL(String(input))
+    const headers = { ...(init?.headers as Record<string, string>), 'x-forwarded-for': ip }
+    return fetch(new URL(url.pathname + url.search, base), { ...init, headers })
+  }
+}
+
+async function issue(parts: Parts, options: Issue): Promise<Issued> {
+  const {
+    sender = 'anna@acme.example',
+    recipients = ['bea@example.org'],
+    ttlSeconds = 3600,
+    confirmed = true,
+  } = options
+  const { store, keyring, clock } = parts
+  const id = known(parseEnvelopeId(randomBytes(16).toString('base64url')))
+  const [secret, dataKey, digest] = [randomBytes(32), randomBytes(32), randomBytes(32).toString('base64url')]
+  const issuedAt = clock.now()
+  const expiresAt = issuedAt + ttlSeconds * 1000
+  const bucket = await keyring.currentBucket(org, expiresAt)
+  const termsHash = randomBytes(32).toString('base64url')
+  await store.transact(async (tx) => {
+    await tx.envelopes.add({
+      id,
+      org,
+      kind: 'seal',
+      sender: sender === null ? null : address(sender),
+      rule: 'outside',
+      policyHash,
+      terms: { ttlSeconds, proof: 'code' },
+      termsHash,
+      expiresAt,
+      bucket: bucket.id,
+      sealedSecret: sealSecret(bucket.key, secret, { org, envelope: id, bucket: bucket.id }),
+      gateway: 'gw1',
+      issuedAt,
+      confirmBy: issuedAt + 600_000,
+      messageDigest: null,
+      recipients: recipients.map((one) => ({ address: address(one), retryKey: null })),
+    })
+    if (!confirmed) return
+    await tx.envelopes.confirm(id, issuedAt)
+    await tx.envelopes.addCopy({ envelope: id, digest, sealedSize: 1000, plainSize: 900, gateway: 'gw1', at: issuedAt })
+  })
+  return { id, dataKey, wrappedKey: wrapDataKey(secret, dataKey, { org, envelope: id, termsHash }), digest }
+}
+
+export function address(text: string): Address {
+  return known(parseAddress(text))
+}
+
+function known<T>(value: T | null): T {
+  if (value === null) throw new Error('a test gave what does not parse')
+  return value
+}
+
+function configOf(smtpPort: number, limits: Limits): Config {
+  const listener = { host: '127.0.0.1', port: 0 }
+  const tls = { cert: '', key: '', ca: '' }
+  return {
+    organizations: { [org]: { url: null, from: 'codes@acme.example', domains: ['acme.example'] } } as Record<
+      OrgId,
+      never
+    >,
+    policies: '',
+    database: '',
+    keyStore: '',
+    kek: { file: '' },
+    public: { ...listener, url: origin, tls: null, trustedProxies: ['127.0.0.1'] },
+    gatewayListener: { ...listener, tls },
+    ops: listener,
+    gateways: { gw1: { organizations: [org], copies: 'https://copies.acme.example' } },
+    officers: {},
+    mail: { host: '127.0.0.1', port: smtpPort, security: 'none', ca: null, user: null, password: null },
+    limits,
+    graceDays: 1,
+    log: { level: 'error' },
+  }
+}
+
+function codeIn(mail: string): string {
+  return /^\d{8}$/m.exec(mail.replaceAll('\r', ''))?.[0] ?? ''
+}
+
+async function openCatcher() {
+  const mails: string[] = []
+  const server = new SMTPServer({
+    disabledCommands: ['AUTH', 'STARTTLS'],
+    logger: false,
+    onData(stream, _session, done) {
+      const chunks: Buffer[] = []
+      stream.on('data', (chunk: Buffer) => chunks.push(chunk))
+      stream.on('end', () => {
+        mails.push(Buffer.concat(chunks).toString('latin1'))
+        done()
+      })
+    },
+  })
+  server.on('error', () => {
+    // A client that goes away is the client's affair.
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const { port } = server.server.address() as AddressInfo
+  return {
+    port,
+    mails,
+    async next(before: number): Promise<string> {
+      const until = performance.now() + 5_000
+      for (;;) {
+        const newest = mails.at(-1)
+        if (mails.length > before && newest !== undefined) return newest
+        if (performance.now() > until) throw new Error('no mail came')
+        await new Promise((resolve) => setTimeout(resolve, 10))
+      }
+    },
+    close: () => new Promise<void>((resolve) => server.close(() => resolve())),
+  }
+}
