@@ -46,14 +46,20 @@ check reads the files and names each fault with its line and column. test also r
   {
     name: 'audit',
     summary: 'verify, export and show the log, without the servers',
-    help: `sealpost audit verify COPY [--against CHECKPOINT]
-sealpost audit export COPY
-sealpost audit show COPY
-sealpost audit checkpoint COPY
+    help: `sealpost audit verify COPY [--log ORG] [--key KEY]... [--against CHECKPOINT]... [--json]
+sealpost audit show COPY [--log ORG] [--envelope ID]
+sealpost audit checkpoint COPY [--log ORG]
+sealpost audit export DATABASE --log ORG --to FOLDER
 
-COPY is a copy of the key server's database or an export. --against compares with a checkpoint that was kept elsewhere: only
-that finds a log that was rolled back as a whole. Run a command without arguments for its own options.`,
-    load: async () => (await import('./audit.ts')).audit,
+COPY is the key server's database, a copy of it, or an exported folder; nothing is written to it. The log of the server's own acts is
+called server. Exit status: 0 verified, 1 tampered with (it says what), 2 not readable, or asked wrongly.
+
+  --key KEY         the log's public key, or a file with it, from a place you trust
+  --against FILE    a checkpoint that was kept elsewhere: only that finds a log that was rolled back as a whole`,
+    load: async () => {
+      const { audit } = await import('./audit.ts')
+      return (argv, io) => audit([...argv], { stdout: linesTo(io.out), stderr: linesTo(io.err) })
+    },
   },
   {
     name: 'revoke',
@@ -102,4 +108,9 @@ export function overview(): string {
     '',
     'More on one command: sealpost help COMMAND',
   ].join('\n')
+}
+
+/** For a command that writes whole texts with their line ends. */
+function linesTo(line: (text: string) => void): { write(text: string): void } {
+  return { write: (text) => line(text.replace(/\n$/, '')) }
 }
