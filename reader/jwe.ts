@@ -1,70 +1,94 @@
-import { fromBase64url, sha256, utf8 } from './dpop.ts'
+import { fromBase64url, sha256 } from './base64url.ts'
 
-/** The page's ephemeral key, as a release request carries it. */
-export type PublicKey = { readonly kty: 'EC'; readonly crv: 'P-256'; readonly x: string; readonly y: string }
-
-export type Agreement = {
-  readonly publicKey: PublicKey
-  /**
-   * The plaintext of a compact JWE (RFC 7516) made for this key: ECDH-ES, P-256, A256GCM, and exactly the expected `apv` (base64url).
-   * Throws on anything else.
-   */
-  decrypt(jwe: string, apv: string): Promise<Uint8Array<ArrayBuffer>>
+/** The page's half of the key agreement for one release: P-256, non-extractable, never kept. */
+export type AgreementKey = {
+  readonly privateKey: CryptoKey
+  readonly publicKey: { readonly kty: 'EC'; readonly crv: 'P-256'; readonly x: string; readonly y: string }
 }
 
-/** A new, non-extractable key for one release. WebCrypto alone: the page and Node run the same code. */
-export async function createAgreement(): Promise<Agreement> {
-  const pair = await crypto.subtle.generateKey({ name: 'ECDH', namedCurve: 'P-256' }, false, ['deriveBits'])
-  const { x = '', y = '' } = await crypto.subtle.exportKey('jwk', pair.publicKey)
+const text = new TextEncoder()
+const P256 = { name: 'ECDH', namedCurve: 'P-256' } as const
 
-  return {
-    publicKey: { kty: 'EC', crv: 'P-256', x, y },
-    async decrypt(jwe, apv) {
-      const [header, encryptedKey, iv, ciphertext, tag, ...rest] = jwe.split('.')
-      if (!header || encryptedKey !== '' || !iv || !ciphertext || !tag || rest.length > 0)
-        throw new Error('not a compact JWE')
-      const epk = partnerKey(header, apv)
-      const partner = await crypto.subtle.importKey('jwk', epk, { name: 'ECDH', namedCurve: 'P-256' }, false, [])
-      const secret = await crypto.subtle.deriveBits({ name: 'ECDH', public: partner }, pair.privateKey, 256)
-      const octets = await deriveKey(new Uint8Array(secret), fromBase64url(apv))
-      const key = await crypto.subtle.importKey('raw', octets, 'AES-GCM', false, ['decrypt'])
-      const sealed = join([fromBase64url(ciphertext), fromBase64url(tag)])
-      const algorithm = { name: 'AES-GCM', iv: fromBase64url(iv), additionalData: utf8(header), tagLength: 128 }
-      return new Uint8Array(await crypto.subtle.decrypt(algorithm, key, sealed))
-    },
+export async function createAgreementKey(): Promise<AgreementKey> {
+  const { privateKey, publicKey } = await crypto.subtle.generateKey(P256, false, ['deriveBits'])
+  const { x = '', y = '' } = await crypto.subtle.exportKey('jwk', publicKey)
+  return { privateKey, publicKey: { kty: 'EC', crv: 'P-256', x, y } }
+}
+
+/**
+ * The plaintext of a release (docs/format.md, section Release): a compact JWE with ECDH-ES and A256GCM, and no other, whose `apv` binds
+ * it to this envelope and this request. Null if anything about it is not as expected.
+ */
+export async function openJwe(
+  jwe: string,
+  key: AgreementKey,
+  bound: { readonly envelope: string; readonly proof: string },
+): Promise<unknown> {
+  const [head = '', encryptedKey, iv64 = '', sealed64 = '', tag64 = '', ...more] = jwe.split('.')
+  const [iv, sealed, tag] = [iv64, sealed64, tag64].map(fromBase64url)
+  const apv = await sha256(text.encode(`${bound.envelope}.${bound.proof}`))
+  const epk = readHeader(head, apv)
+  if (epk === null || more.length > 0 || encryptedKey !== '') return null
+  if (!iv || !sealed || !tag || iv.length !== 12 || tag.length !== 16) return null
+  try {
+    const content = await contentKey(key, epk, apv)
+    const plain = await crypto.subtle.decrypt(
+      { name: 'AES-GCM', iv, additionalData: text.encode(head), tagLength: 128 },
+      content,
+      join(sealed, tag),
+    )
+    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(plain))
+  } catch {
+    // A point off the curve, a tag that does not fit, or no JSON: to the page all are one.
+    return null
   }
 }
 
-/** The `apv` of a release: base64url of SHA-256 over the envelope id, a full stop, and the DPoP proof as sent. */
-export function partyOf(envelope: string, proof: string): Promise<string> {
-  return sha256(utf8(`${envelope}.${proof}`))
-}
-
-function partnerKey(header: string, apv: string): JsonWebKey {
-  const { alg, enc, epk, apv: given, ...rest } = JSON.parse(new TextDecoder().decode(fromBase64url(header)))
-  if (alg !== 'ECDH-ES' || enc !== 'A256GCM' || given !== apv || Object.keys(rest).length > 0) {
-    throw new Error('the JWE is not made for this release')
+function readHeader(head: string, apv: string): JsonWebKey | null {
+  const octets = fromBase64url(head)
+  if (octets === null) return null
+  let header: unknown
+  try {
+    header = JSON.parse(new TextDecoder().decode(octets))
+  } catch {
+    return null
   }
-  return { kty: 'EC', crv: 'P-256', x: String(epk?.x), y: String(epk?.y) }
+  if (typeof header !== 'object' || header === null) return null
+  const { alg, enc, epk, apv: given, ...others } = header as Record<string, unknown>
+  if (alg !== 'ECDH-ES' || enc !== 'A256GCM' || given !== apv || Object.keys(others).length > 0) return null
+  if (typeof epk !== 'object' || epk === null) return null
+  const { kty, crv, x, y } = epk as Record<string, unknown>
+  if (kty !== 'EC' || crv !== 'P-256' || typeof x !== 'string' || typeof y !== 'string') return null
+  return { kty, crv, x, y }
 }
 
-/** Concat KDF (RFC 7518 section 4.6.2) for A256GCM in direct agreement: one round of SHA-256. */
-async function deriveKey(
-  secret: Uint8Array<ArrayBuffer>,
-  apv: Uint8Array<ArrayBuffer>,
-): Promise<Uint8Array<ArrayBuffer>> {
-  const algorithm = utf8('A256GCM')
-  const info = [uint32(algorithm.length), algorithm, uint32(0), uint32(apv.length), apv, uint32(256)]
-  return new Uint8Array(await crypto.subtle.digest('SHA-256', join([uint32(1), secret, ...info])))
+/** ECDH, then Concat KDF (RFC 7518 section 4.6.2) for A256GCM with an empty apu. */
+async function contentKey(key: AgreementKey, epk: JsonWebKey, apv: string): Promise<CryptoKey> {
+  const peer = await crypto.subtle.importKey('jwk', epk, P256, false, [])
+  const shared = new Uint8Array(await crypto.subtle.deriveBits({ name: 'ECDH', public: peer }, key.privateKey, 256))
+  const party = fromBase64url(apv) ?? new Uint8Array()
+  const algorithm = text.encode('A256GCM')
+  const input = [
+    uint32(1),
+    shared,
+    uint32(algorithm.length),
+    algorithm,
+    uint32(0),
+    uint32(party.length),
+    party,
+    uint32(256),
+  ]
+  const derived = await crypto.subtle.digest('SHA-256', join(...input))
+  return crypto.subtle.importKey('raw', derived, 'AES-GCM', false, ['decrypt'])
 }
 
-function uint32(value: number): Uint8Array<ArrayBuffer> {
+function uint32(value: number): Uint8Array {
   const octets = new Uint8Array(4)
   new DataView(octets.buffer).setUint32(0, value)
   return octets
 }
 
-function join(parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
+function join(...parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
   const whole = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0))
   let at = 0
   for (const part of parts) {

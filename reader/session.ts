@@ -1,91 +1,72 @@
-import type { CodeAnswer, Release, ReleaseAnswer, SessionAnswer, TicketAnswer } from '../protocol/reader-api.ts'
-import { createProver, type Prover, utf8 } from './dpop.ts'
-import { createAgreement, partyOf } from './jwe.ts'
+import type { SessionAnswer } from '../protocol/reader-api.ts'
+import { createProofKey, type ProofKey } from './dpop.ts'
 
-/** A refusal of the key server, as its problem document says it (protocol/problem.ts). */
-export class Refused extends Error {
-  readonly code: string
-  readonly triesLeft: number | null
-  /** When it expired or was revoked, RFC 3339, or null. */
-  readonly at: string | null
-  /** How long to wait, or null. */
-  readonly retryAfterSeconds: number | null
-
-  constructor(
-    problem: { code?: unknown; detail?: unknown; triesLeft?: unknown; at?: unknown },
-    retryAfter: string | null,
-  ) {
-    super(typeof problem.detail === 'string' ? problem.detail : 'The key server refused.')
-    this.name = 'Refused'
-    this.code = typeof problem.code === 'string' ? problem.code : 'unavailable'
-    this.triesLeft = typeof problem.triesLeft === 'number' ? problem.triesLeft : null
-    this.at = typeof problem.at === 'string' ? problem.at : null
-    this.retryAfterSeconds = retryAfter === null ? null : Number(retryAfter)
-  }
+/**
+ * What the browser keeps between two links, in IndexedDB: the proof key, which cannot leave it, and the session bound to that key. A token
+ * without the key is worth nothing.
+ */
+export type Keeper = {
+  /** The kept key, or a fresh one. */
+  readonly key: ProofKey
+  /** The kept session, or null if there is none that is still good. */
+  session(): SessionAnswer | null
+  keep(session: SessionAnswer): Promise<void>
+  /** Forgets the session; the key stays. */
+  forget(): Promise<void>
 }
 
-/** A browser's side of the life of an open: one key, and once the code was answered, one session. Every refusal is thrown as {@link Refused}. */
-export type Session = {
-  askCode(envelope: string, address: string): Promise<CodeAnswer>
-  /** Answers the code of `challenge`; what follows is asked with the session. */
-  answerCode(challenge: string, code: string): Promise<SessionAnswer>
-  ticket(envelope: string): Promise<TicketAnswer>
-  /** `wrappedKey` is the ciphertext of the one encrypted data key in the envelope's header, base64url, 80 characters. */
-  release(envelope: string, wrappedKey: string): Promise<Release>
-  revoke(envelope: string): Promise<{ id: string; revokedAt: string }>
-}
+const DATABASE = 'sealpost'
+const STORE = 'kept'
 
-export type SessionParts = {
-  /** The key server's public origin, such as `https://open.acme.example`; proofs are made for it. */
-  readonly origin: string
-  readonly fetch: typeof globalThis.fetch
-}
-
-type Sent = { readonly answer: unknown; readonly proof: string }
-
-/** A session with a new key. It makes no request until asked. */
-export async function createSession({ origin, fetch }: SessionParts): Promise<Session> {
-  const prover: Prover = await createProver()
-  let nonce = ''
-  let token: string | null = null
-
-  async function post(path: string, request: object, withToken: string | null): Promise<Sent> {
-    const body = utf8(JSON.stringify(request))
-    for (let attempt = 1; ; attempt++) {
-      const proof = await prover.prove({ method: 'POST', url: `${origin}${path}`, nonce, body, token: withToken })
-      const headers: Record<string, string> = { 'content-type': 'application/json', dpop: proof }
-      if (withToken !== null) headers.authorization = `DPoP ${withToken}`
-      const response = await fetch(`${origin}${path}`, { method: 'POST', headers, body, redirect: 'error' })
-      nonce = response.headers.get('dpop-nonce') ?? nonce
-      const answer: unknown = await response.json()
-      if (response.ok) return { answer, proof }
-      const refusal = new Refused(answer as object, response.headers.get('retry-after'))
-      // A nonce lives for minutes: the second attempt has a fresh one, a third would only loop.
-      if (refusal.code !== 'use-dpop-nonce' || attempt === 2) throw refusal
-    }
-  }
+/**
+ * Opens the keeper. Where the browser keeps nothing (a private window of some browsers), it lasts as long as the page. `now` is Unix
+ * milliseconds.
+ */
+export async function createKeeper(now: () => number): Promise<Keeper> {
+  const database = await openDatabase()
+  const kept = database === null ? null : await get<ProofKey>(database, 'key')
+  const key = kept ?? (await createProofKey())
+  if (database !== null && kept === null) await put(database, 'key', key)
+  let session = database === null || kept === null ? null : await get<SessionAnswer>(database, 'session')
 
   return {
-    async askCode(envelope, address) {
-      return (await post('/v1/code', { envelope, address }, null)).answer as CodeAnswer
+    key,
+    session: () => (session !== null && Date.parse(session.expiresAt) > now() ? session : null),
+    async keep(fresh) {
+      session = fresh
+      if (database !== null) await put(database, 'session', fresh)
     },
-    async answerCode(challenge, code) {
-      const session = (await post('/v1/session', { challenge, code }, null)).answer as SessionAnswer
-      token = session.token
-      return session
-    },
-    async ticket(envelope) {
-      return (await post('/v1/ticket', { envelope }, token)).answer as TicketAnswer
-    },
-    async release(envelope, wrappedKey) {
-      const agreement = await createAgreement()
-      const { answer, proof } = await post('/v1/release', { envelope, wrappedKey, key: agreement.publicKey }, token)
-      const apv = await partyOf(envelope, proof)
-      const plaintext = await agreement.decrypt((answer as ReleaseAnswer).jwe, apv)
-      return JSON.parse(new TextDecoder().decode(plaintext)) as Release
-    },
-    async revoke(envelope) {
-      return (await post('/v1/revoke', { envelope }, token)).answer as { id: string; revokedAt: string }
+    async forget() {
+      session = null
+      if (database !== null) await put(database, 'session', null)
     },
   }
+}
+
+async function openDatabase(): Promise<IDBDatabase | null> {
+  try {
+    const request = indexedDB.open(DATABASE, 1)
+    request.onupgradeneeded = () => request.result.createObjectStore(STORE)
+    return await done(request)
+  } catch {
+    // Without a database everything still works; a second link then needs a second code.
+    return null
+  }
+}
+
+async function get<T>(database: IDBDatabase, name: string): Promise<T | null> {
+  const value: unknown = await done(database.transaction(STORE).objectStore(STORE).get(name))
+  // Only this file writes to the store, each name with one type.
+  return (value as T | undefined) ?? null
+}
+
+async function put(database: IDBDatabase, name: string, value: unknown): Promise<void> {
+  await done(database.transaction(STORE, 'readwrite').objectStore(STORE).put(value, name))
+}
+
+function done<T>(request: IDBRequest<T>): Promise<T> {
+  const { promise, resolve, reject } = Promise.withResolvers<T>()
+  request.onsuccess = () => resolve(request.result)
+  request.onerror = () => reject(request.error)
+  return promise
 }

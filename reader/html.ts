@@ -1,0 +1,124 @@
+import DOMPurify from 'dompurify'
+import { toDataUrl } from './file.ts'
+import type { InlineImage } from './message.ts'
+import { cleanStyle, inlineStyles } from './style.ts'
+import type { Trusted } from './trusted.ts'
+
+/** HTML of a message, made harmless: no script, no form, nothing that loads from anywhere. */
+export type CleanHtml = {
+  readonly html: string
+  /** Pictures that would have been fetched from the network, and were not. */
+  readonly remoteImages: number
+}
+
+const KEPT_ATTRIBUTES = new Set([
+  ...['href', 'src', 'alt', 'title', 'style', 'dir', 'lang', 'width', 'height', 'align', 'valign', 'bgcolor', 'color'],
+  ...[
+    'face',
+    'size',
+    'border',
+    'cellpadding',
+    'cellspacing',
+    'colspan',
+    'rowspan',
+    'start',
+    'type',
+    'value',
+    'nowrap',
+    'span',
+    'scope',
+  ],
+])
+const FORBIDDEN_TAGS = [
+  ...[
+    'style',
+    'form',
+    'input',
+    'button',
+    'textarea',
+    'select',
+    'option',
+    'label',
+    'fieldset',
+    'datalist',
+    'output',
+    'meter',
+    'progress',
+  ],
+  ...['video', 'audio', 'source', 'track', 'picture', 'map', 'area', 'dialog', 'marquee', 'template', 'slot', 'search'],
+]
+
+/**
+ * Cleans one HTML part as a document of its own. `cid:` images become data: URLs, all others give way to their alternative text; links open in
+ * a new tab that learns nothing of this page.
+ */
+export function cleanHtml(html: string, images: ReadonlyMap<string, InlineImage>, trusted: Trusted): CleanHtml {
+  const inert = new DOMParser().parseFromString(trusted.createHTML(html), 'text/html')
+  const css = [...inert.querySelectorAll('style')].map((style) => style.textContent).join('\n')
+  // With RETURN_DOM the answer is the body of an inert document.
+  const body = DOMPurify.sanitize(html, {
+    USE_PROFILES: { html: true },
+    FORBID_TAGS: FORBIDDEN_TAGS,
+    ALLOW_DATA_ATTR: false,
+    ALLOW_ARIA_ATTR: false,
+    RETURN_DOM: true,
+  }) as HTMLElement
+  inlineStyles(body, css)
+  let remoteImages = 0
+  for (const element of [...body.querySelectorAll<HTMLElement>('*')]) {
+    if (element instanceof HTMLImageElement && !settleImage(element, images)) remoteImages++
+    settleElement(element)
+  }
+  cleanStyle(body.style)
+  const frame = body.ownerDocument.createElement('div')
+  frame.style.cssText = body.style.cssText
+  frame.append(...body.childNodes)
+  return { html: frame.outerHTML, remoteImages }
+}
+
+function settleElement(element: HTMLElement): void {
+  for (const name of element.getAttributeNames()) if (!KEPT_ATTRIBUTES.has(name)) element.removeAttribute(name)
+  const href = element.getAttribute('href')
+  if (href !== null) settleLink(element, href)
+  cleanStyle(element.style)
+  if (element.getAttribute('style') === '') element.removeAttribute('style')
+}
+
+function settleLink(element: HTMLElement, href: string): void {
+  if (element.tagName !== 'A' || !/^(?:https?:\/\/|mailto:|tel:)/i.test(href.trim())) {
+    element.removeAttribute('href')
+    return
+  }
+  element.setAttribute('target', '_blank')
+  element.setAttribute('rel', 'noopener noreferrer nofollow')
+  // So that what a link says and where it leads can be compared.
+  if (!element.hasAttribute('title')) element.setAttribute('title', href.trim())
+}
+
+/** False if the picture lies on the network. */
+function settleImage(image: HTMLImageElement, images: ReadonlyMap<string, InlineImage>): boolean {
+  const source = image.getAttribute('src')?.trim() ?? ''
+  image.removeAttribute('src')
+  const inline = /^cid:/i.test(source) ? images.get(decodeCid(source.slice(4))) : undefined
+  if (inline !== undefined) image.setAttribute('src', toDataUrl(inline))
+  else if (/^data:image\/(?:png|jpeg|gif|webp|bmp|avif);base64,[A-Za-z0-9+/=\s]+$/i.test(source))
+    image.setAttribute('src', source)
+  else {
+    const alternative = image.getAttribute('alt')?.trim() ?? ''
+    const pixel = Number(image.getAttribute('width') ?? 9) <= 3
+    image.replaceWith(alternative === '' || pixel ? '' : `[${alternative}]`)
+    return !/^https?:|^\/\//i.test(source)
+  }
+  image.style.maxWidth = '100%'
+  image.style.height = 'auto'
+  return true
+}
+
+function decodeCid(cid: string): string {
+  try {
+    return decodeURIComponent(cid)
+  } catch {
+    // Not percent-encoded after all.
+    return cid
+  }
+}

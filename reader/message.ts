@@ -1,0 +1,130 @@
+import PostalMime, { type Address, type Attachment, type Email } from 'postal-mime'
+
+/** One part of the text, shown on its own: parts are never joined, so that none can reach into another (EFAIL). */
+export type Section =
+  | { readonly kind: 'text'; readonly text: string }
+  /** `text` is the sender's own plain alternative, or null. */
+  | { readonly kind: 'html'; readonly html: string; readonly text: string | null }
+
+export type SavedFile = { readonly name: string; readonly type: string; readonly octets: Uint8Array<ArrayBuffer> }
+
+export type InlineImage = { readonly type: string; readonly octets: Uint8Array<ArrayBuffer> }
+
+/** A message as the page shows it. Nothing in it is verified beyond being what was sealed. */
+export type Message = {
+  readonly subject: string
+  /** As the message says, unverified: `name <address>`, or null. */
+  readonly from: { readonly name: string; readonly address: string } | null
+  readonly to: readonly string[]
+  readonly cc: readonly string[]
+  readonly sections: readonly Section[]
+  readonly files: readonly SavedFile[]
+  /** By content id without angle brackets. */
+  readonly images: ReadonlyMap<string, InlineImage>
+  /** What the page cannot show: encrypted again by the sender's own program. */
+  readonly sealedAgain: 'smime' | 'pgp' | null
+}
+
+/** Reads a message (RFC 5322, MIME); null if it cannot be read. Messages inside the message stay files. */
+export async function parseMessage(octets: Uint8Array<ArrayBuffer>): Promise<Message | null> {
+  try {
+    const parser = new PostalMime({ forceRfc822Attachments: true, maxNestingDepth: 64 })
+    const email = await parser.parse(octets)
+    const sealedAgain = sealedAgainBy(email)
+    return {
+      subject: email.subject ?? '',
+      from: fromOf(email),
+      to: (email.to ?? []).flatMap(mailboxes),
+      cc: (email.cc ?? []).flatMap(mailboxes),
+      sections: sealedAgain === null ? sectionsOf(parser, email) : [],
+      files: email.attachments.filter((one) => !isInline(one)).map(fileOf),
+      images: new Map(email.attachments.flatMap(inlineImage)),
+      sealedAgain,
+    }
+  } catch {
+    // Nesting or header limits of the parser, or a fault in it: the message can still be saved as it is.
+    return null
+  }
+}
+
+type TextItem = { readonly type: string; readonly value: unknown }
+type TextEntry = { readonly plain?: readonly TextItem[]; readonly html?: readonly TextItem[] }
+
+/**
+ * The text parts one by one. The parser's public answer joins all HTML parts into one string, which is what EFAIL lives on; its list of
+ * parts is not in its types, so its shape is checked here, and without it only the sender's plain text is shown.
+ */
+function sectionsOf(parser: PostalMime, email: Email): Section[] {
+  const { textMap } = parser as unknown as { readonly textMap?: unknown }
+  if (!(textMap instanceof Map)) return email.text === undefined ? [] : [{ kind: 'text', text: email.text }]
+  return [...(textMap as Map<unknown, TextEntry>).values()].flatMap((entry) => {
+    const plain = textsOf(entry.plain)
+    const html = textsOf(entry.html)
+    if (html.length === 0) return plain.map((text): Section => ({ kind: 'text', text }))
+    const text = plain.length === 0 ? null : plain.join('\n')
+    return html.map((part, i): Section => ({ kind: 'html', html: part, text: i === 0 ? text : null }))
+  })
+}
+
+function textsOf(items: readonly TextItem[] = []): string[] {
+  return items.flatMap(({ value }) => (typeof value === 'string' && value.trim() !== '' ? [value] : []))
+}
+
+function fromOf(email: Email): Message['from'] {
+  const [first] = email.from === undefined ? [] : flatten(email.from)
+  return first === undefined ? null : first
+}
+
+function flatten(address: Address): { name: string; address: string }[] {
+  if (address.group !== undefined) return address.group.flatMap(flatten)
+  return [{ name: visible(address.name), address: visible(address.address ?? '') }]
+}
+
+function mailboxes(address: Address): string[] {
+  return flatten(address).map(({ name, address }) => (name === '' ? address : `${name} <${address}>`))
+}
+
+function sealedAgainBy(email: Email): Message['sealedAgain'] {
+  const type = email.headers.find(({ key }) => key === 'content-type')?.value.toLowerCase() ?? ''
+  if (/^\s*application\/(?:x-)?pkcs7-mime\b/.test(type)) return 'smime'
+  if (/^\s*multipart\/encrypted\b/.test(type)) return 'pgp'
+  return /^\s*-----BEGIN PGP MESSAGE-----/.test(email.text ?? '') ? 'pgp' : null
+}
+
+function isInline(attachment: Attachment): boolean {
+  return attachment.related === true && attachment.disposition !== 'attachment' && isImage(attachment.mimeType)
+}
+
+/** SVG is left out: it is a document, not a picture. */
+function isImage(type: string): boolean {
+  return /^image\/(?:png|jpeg|gif|webp|bmp|avif)$/.test(type)
+}
+
+function inlineImage(attachment: Attachment): [string, InlineImage][] {
+  const { contentId, mimeType } = attachment
+  if (contentId === undefined || !isImage(mimeType)) return []
+  return [[contentId.replace(/^<|>$/g, ''), { type: mimeType, octets: octetsOf(attachment) }]]
+}
+
+function fileOf(attachment: Attachment, index: number): SavedFile {
+  const { mimeType, filename } = attachment
+  const fallback = mimeType === 'message/rfc822' ? `message-${index + 1}.eml` : `attachment-${index + 1}`
+  return { name: safeName(filename ?? '') || fallback, type: mimeType, octets: octetsOf(attachment) }
+}
+
+function octetsOf({ content }: Attachment): Uint8Array<ArrayBuffer> {
+  return typeof content === 'string' ? new TextEncoder().encode(content) : new Uint8Array(content)
+}
+
+/** A file name that is one, and that reads as what it is: no folders, no control or direction characters, bounded. */
+export function safeName(name: string): string {
+  const cleaned = visible(name)
+    .replace(/[\\/:*?"<>|]/g, '_')
+    .replace(/^[\s.]+|[\s.]+$/g, '')
+  return cleaned.length <= 120 ? cleaned : `${cleaned.slice(0, 90)}…${cleaned.slice(-25)}`
+}
+
+/** Text without the characters that hide or turn what stands beside them. */
+function visible(text: string): string {
+  return text.replace(/[\p{Cc}\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]/gu, '')
+}

@@ -1,0 +1,190 @@
+import { EnvelopeError } from '../envelope/fault.ts'
+import { identifyOctets } from '../envelope/reader.ts'
+import type { CodeAnswer, SessionAnswer } from '../protocol/reader-api.ts'
+import { addressStep } from './address-step.ts'
+import type { Answer } from './answer.ts'
+import type { Api } from './api.ts'
+import { codeStep } from './code-step.ts'
+import { LARGEST_COPY } from './copy.ts'
+import { h } from './element.ts'
+import { fileStep } from './file-step.ts'
+import { letterView } from './letter.ts'
+import { parseMessage } from './message.ts'
+import { fetchSealed, type Opened, openSealed, type Stage } from './opening.ts'
+import { type Refusal, refusalInWords } from './refusal.ts'
+import { refusalStep } from './refusal-step.ts'
+import type { Keeper } from './session.ts'
+import type { Shell } from './shell.ts'
+import { timeInWords } from './time.ts'
+import type { Trusted } from './trusted.ts'
+import { waitingStep } from './waiting-step.ts'
+
+export type PageParts = {
+  readonly api: Api
+  readonly fetch: typeof fetch
+  readonly keeper: Keeper
+  readonly shell: Shell
+  readonly trusted: Trusted
+  readonly now: () => number
+}
+
+/** What the page knows so far. */
+type Known = {
+  /** Of the link, or of the file; null before either. */
+  envelope: string | null
+  /** The sealed copy, once it is here. */
+  copy: Uint8Array<ArrayBuffer> | null
+  address: string
+}
+
+export type Page = {
+  /** Begins with the id of the link, or with none. */
+  readonly start: (envelope: string | null) => void
+  readonly takeFile: (file: File) => void
+}
+
+const stages: Record<Stage, string> = {
+  fetching: 'Fetching the message',
+  asking: 'Asking whether it may be opened',
+  opening: 'Opening the message',
+}
+
+/** The steps from a link or a file to a message, each shown in the shell. Holds what is known in between. */
+export function createPage({ api, fetch, keeper, shell, trusted, now }: PageParts): Page {
+  const known: Known = { envelope: null, copy: null, address: '' }
+
+  function askFile(because: string | null = null): void {
+    shell.show(fileStep({ because, onFile: takeFile }))
+  }
+
+  function askAddress(because: string | null = null): void {
+    const onAddress = (address: string) => {
+      known.address = address
+      void sendCode()
+    }
+    const haveFile = known.copy !== null
+    shell.show(addressStep({ address: known.address, because, onAddress, onFile: takeFile, haveFile }))
+  }
+
+  async function sendCode(): Promise<void> {
+    if (known.envelope === null) return askFile()
+    shell.show(waitingStep('Sending the code').view)
+    const answer = await api.askCode(known.envelope, known.address)
+    if (answer.kind === 'ok') askCode(answer.value)
+    else if (answer.kind === 'problem' && answer.problem.code === 'bad-request') {
+      askAddress('This does not look like an e-mail address. Please check it.')
+    } else refuse(answer, sendCode)
+  }
+
+  function askCode(asked: CodeAnswer, fault: string | null = null): void {
+    const onCode = (code: string) => void answerCode(asked, code)
+    const { expiresAt } = asked
+    const onResend = () => void sendCode()
+    shell.show(
+      codeStep({ address: known.address, expiresAt, fault, onCode, onResend, onOtherAddress: () => askAddress() }),
+    )
+  }
+
+  async function answerCode(asked: CodeAnswer, code: string): Promise<void> {
+    const waiting = waitingStep('Checking the code')
+    shell.show(waiting.view)
+    const answer = await api.answerCode(asked.challenge, code)
+    if (answer.kind === 'ok') {
+      await keeper.keep(answer.value)
+      return open()
+    }
+    const left = triesLeft(answer)
+    if (left !== null && left > 0) {
+      askCode(asked, `That is not the code. ${left === 1 ? 'One try is' : `${left} tries are`} left.`)
+    } else refuse(answer, () => askCode(asked))
+  }
+
+  async function open(): Promise<void> {
+    if (known.envelope === null) return askFile()
+    const session = keeper.session()
+    if (session === null) return askAddress()
+    known.address = session.address
+    const waiting = waitingStep(stages.fetching)
+    shell.show(waiting.view)
+    const outcome = await openWith(session, known.envelope, waiting)
+    if (outcome.kind === 'opened') return showLetter(outcome)
+    const { refusal } = outcome
+    if (refusal.kind === 'problem' && refusal.problem.code === 'no-session') {
+      await keeper.forget()
+      askAddress('Your last code has run out. Please ask for a new one.')
+    } else refuse(refusal, open)
+  }
+
+  async function openWith(session: SessionAnswer, envelope: string, waiting: ReturnType<typeof waitingStep>) {
+    const onStage = (stage: Stage) => waiting.stage(stages[stage])
+    const parts = { api, fetch, token: session.token, onStage, onProgress: waiting.progress }
+    if (known.copy === null) {
+      const fetched = await fetchSealed(envelope, parts)
+      if (fetched.kind !== 'copy') return fetched
+      known.copy = fetched.octets
+    }
+    const outcome = await openSealed(known.copy, envelope, parts)
+    // A damaged copy is fetched anew at the next try.
+    if (outcome.kind === 'refused' && outcome.refusal.kind === 'damaged') known.copy = null
+    return outcome
+  }
+
+  async function showLetter({ release, message: octets }: Opened): Promise<void> {
+    const message = await parseMessage(octets)
+    const onRevoke = () => void revoke()
+    shell.show(letterView({ release, message, octets, trusted, now: now(), onRevoke }))
+  }
+
+  async function revoke(): Promise<void> {
+    const session = keeper.session()
+    if (session === null || known.envelope === null) return askAddress()
+    shell.show(waitingStep('Revoking the message').view)
+    const answer = await api.revoke(session.token, known.envelope)
+    if (answer.kind !== 'ok') return refuse(answer, revoke)
+    const text = `Since ${timeInWords(answer.value.revokedAt)} nobody can open it any more.`
+    shell.show(h('div', { class: 'card' }, h('h1', {}, 'The message is revoked'), h('p', {}, text)))
+  }
+
+  function refuse(refusal: Refusal, retry: () => void): void {
+    const session = keeper.session()
+    shell.show(
+      refusalStep(refusalInWords(refusal, session?.address ?? null), {
+        onRetry: retry,
+        onOtherAddress: () => void keeper.forget().then(() => askAddress()),
+        onFile: takeFile,
+        onNewCode: () => void sendCode(),
+      }),
+    )
+  }
+
+  async function readFile(file: File): Promise<void> {
+    if (file.size > LARGEST_COPY) return refuse({ kind: 'too-large' }, () => askFile())
+    const octets = new Uint8Array(await file.arrayBuffer())
+    try {
+      known.envelope = identifyOctets(octets).context.envelope
+      known.copy = octets
+    } catch (error) {
+      if (!(error instanceof EnvelopeError)) throw error
+      return askFile(`${error.message} Please choose the file protected-message.sealpost.`)
+    }
+    await open()
+  }
+
+  function takeFile(file: File): void {
+    readFile(file).catch(() => askFile('The file could not be read. Please try once more.'))
+  }
+
+  return {
+    start(envelope) {
+      known.envelope = envelope
+      if (envelope === null) askFile()
+      else void open()
+    },
+    takeFile,
+  }
+}
+
+/** The tries left after a wrong code; null if the answer was something else. */
+function triesLeft(answer: Answer<unknown>): number | null {
+  return answer.kind === 'problem' && answer.problem.code === 'wrong-code' ? (answer.problem.triesLeft ?? 0) : null
+}
