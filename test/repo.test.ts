@@ -139,3 +139,12 @@ t.test('every file and folder to which a document links is there', unlessCheckou
     }
   }
 })
+
+t.test('every test that the threat model names is there', async (t) => {
+  const named = [...read('docs/threat-model.md').matchAll(/`(test\/[\w/.-]+)`/g)].map(([, file]) => file ?? '')
+  t.ok(named.length > 20)
+  t.same(
+    named.filter((file) => !existsSync(join(root, file))),
+    [],
+  )
+})
