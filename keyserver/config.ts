@@ -53,7 +53,7 @@ export type GatewayAccess = {
 }
 
 export type Listener = { readonly host: string; readonly port: number }
-/** PEM texts, checked against each other. */
+
 export type Tls = { readonly cert: string; readonly key: string; readonly ca: string | null }
 
 export type Limits = {

@@ -12,7 +12,7 @@ export interface KeyStore {
   /** On disk, all of them, when it resolves. An object that is there already is an error. */
   put(objects: readonly { readonly name: string; readonly octets: Uint8Array }[]): Promise<void>
   remove(name: string): Promise<void>
-  /** Names below a folder, in no order; empty if there is no such folder. */
+  /** Names below a folder, or all of them below ''; in no order, empty if there is no such folder. */
   list(folder: string): Promise<readonly string[]>
 }
 
@@ -43,7 +43,7 @@ export async function openKeyFolder(folder: string): Promise<KeyStore> {
     },
     list: async (below) => {
       try {
-        const entries = await readdir(pathOf(folder, below), { withFileTypes: true, recursive: true })
+        const entries = await readdir(below === '' ? folder : pathOf(folder, below), { withFileTypes: true, recursive: true })
         const files = entries.filter((entry) => entry.isFile() && !entry.name.endsWith('.new'))
         return files.map((entry) => join(entry.parentPath, entry.name).slice(folder.length + 1))
       } catch (cause) {

@@ -1,0 +1,280 @@
+import { readFileSync } from 'node:fs'
+import { dirname, resolve } from 'node:path'
+import { type Static, Type } from '@sinclair/typebox'
+import { Ajv, type ErrorObject } from 'ajv'
+import { parseDocument } from 'yaml'
+import { type OrgId, patterns } from '../protocol/identifiers.ts'
+import { readSecretFile } from '../protocol/secret-file.ts'
+import { loadTlsFiles, type TlsPaths } from '../protocol/tls-files.ts'
+import type { Config, Tls } from './config.ts'
+
+const closed = { additionalProperties: false } as const
+const words = (expected: string) => ({ description: expected })
+
+const Path = Type.String({ minLength: 1, ...words('the path of a file or folder, relative to this file') })
+const Host = Type.String({ minLength: 1, maxLength: 253, ...words('a host name or address') })
+const Port = Type.Integer({ minimum: 0, maximum: 65_535, ...words('a port number, 0 to 65535') })
+const Origin = Type.String({
+  pattern: '^https?://[^/?#@\\s]+$',
+  ...words('an origin such as https://open.acme.example, without a path'),
+})
+const Org = Type.Unsafe<OrgId>({
+  type: 'string',
+  pattern: patterns.orgId,
+  ...words('an organization id such as acme.example'),
+})
+const Orgs = Type.Array(Org, { minItems: 1, uniqueItems: true, ...words('a list of organization ids') })
+const Mailbox = Type.String({ pattern: '^[^@\\s]+@[^@\\s]+$', maxLength: 320, ...words('a mail address') })
+const name = '^[a-z0-9](?:[a-z0-9._-]{0,46}[a-z0-9])?$'
+const atLeast = (minimum: number, maximum: number) =>
+  Type.Optional(Type.Integer({ minimum, maximum, ...words(`a whole number from ${minimum} to ${maximum}`) }))
+const tls = { cert: Path, key: Path }
+
+const ConfigFile = Type.Object(
+  {
+    organizations: Type.Record(
+      Type.String({ pattern: patterns.orgId }),
+      Type.Object({ url: Type.Optional(Origin), from: Mailbox, domains: Type.Array(Host, { minItems: 1 }) }, closed),
+      { ...closed, minProperties: 1, ...words('at least one organization, by its id such as acme.example') },
+    ),
+    policies: Path,
+    database: Path,
+    keyStore: Path,
+    kek: Type.Object({ file: Path }, closed),
+    public: Type.Object(
+      {
+        host: Host,
+        port: Port,
+        url: Origin,
+        tls: Type.Optional(Type.Object(tls, closed)),
+        trustedProxies: Type.Optional(
+          Type.Array(Type.String({ minLength: 2 }), words('a list of addresses or ranges')),
+        ),
+      },
+      closed,
+    ),
+    gatewayListener: Type.Object({ host: Host, port: Port, tls: Type.Object({ ...tls, ca: Path }, closed) }, closed),
+    ops: Type.Object({ host: Host, port: Port }, closed),
+    gateways: Type.Record(
+      Type.String({ pattern: name }),
+      Type.Object({ organizations: Orgs, copies: Origin }, closed),
+      { ...closed, ...words('gateways by name: lower-case letters, digits, dots and hyphens') },
+    ),
+    officers: Type.Optional(
+      Type.Record(Type.String({ pattern: name }), Type.Object({ organizations: Orgs }, closed), {
+        ...closed,
+        ...words('officers by name: lower-case letters, digits, dots and hyphens'),
+      }),
+    ),
+    mail: Type.Object(
+      {
+        host: Host,
+        port: Port,
+        security: Type.Optional(
+          Type.Union(
+            [Type.Literal('none'), Type.Literal('starttls'), Type.Literal('tls')],
+            words('none, starttls or tls'),
+          ),
+        ),
+        ca: Type.Optional(Path),
+        user: Type.Optional(Type.String({ minLength: 1 })),
+        password: Type.Optional(Type.Object({ file: Path }, closed)),
+      },
+      closed,
+    ),
+    limits: Type.Optional(
+      Type.Object(
+        {
+          codesPerAddressPerHour: atLeast(1, 1000),
+          codesPerNetworkPerHour: atLeast(1, 1_000_000),
+          wrongCodesPerAddressPerDay: atLeast(5, 1000),
+          opensPerPersonPerHour: atLeast(1, 1_000_000),
+          requestsPerNetworkPerMinute: atLeast(10, 10_000_000),
+          sessionHours: atLeast(1, 168),
+        },
+        closed,
+      ),
+    ),
+    graceDays: atLeast(0, 30),
+    log: Type.Optional(
+      Type.Object(
+        {
+          level: Type.Union(
+            [Type.Literal('debug'), Type.Literal('info'), Type.Literal('warn'), Type.Literal('error')],
+            words('debug, info, warn or error'),
+          ),
+        },
+        closed,
+      ),
+    ),
+  },
+  closed,
+)
+type ConfigFile = Static<typeof ConfigFile>
+
+/** Everything that is wrong with a configuration; each fault is a sentence that names its place and what is expected. */
+export class ConfigError extends Error {
+  override readonly name = 'ConfigError'
+  readonly faults: readonly string[]
+  constructor(faults: readonly string[]) {
+    super(faults.join('\n'))
+    this.faults = faults
+  }
+}
+
+const defaults: Config['limits'] = {
+  codesPerAddressPerHour: 5,
+  codesPerNetworkPerHour: 60,
+  wrongCodesPerAddressPerDay: 20,
+  opensPerPersonPerHour: 200,
+  requestsPerNetworkPerMinute: 600,
+  sessionHours: 12,
+}
+
+/** Reads a configuration and every file that it names for TLS and passwords. Throws a {@link ConfigError} with all faults at once. */
+export function loadConfig(file: string, now: Date = new Date()): Config {
+  const parsed = parse(readText(file), file)
+  const at = (path: string) => resolve(dirname(resolve(file)), path)
+  const faults: string[] = crossFaults(parsed).map((fault) => `${file}: ${fault}`)
+  const tlsOf = (paths: TlsPaths): Tls => {
+    const load = loadTlsFiles(
+      { cert: at(paths.cert), key: at(paths.key), ...(paths.ca === undefined ? {} : { ca: at(paths.ca) }) },
+      now,
+    )
+    if (load.kind === 'loaded') return { cert: load.files.cert, key: load.files.key, ca: load.files.ca ?? null }
+    faults.push(...load.faults)
+    return { cert: '', key: '', ca: null }
+  }
+  const gatewayTls = tlsOf(parsed.gatewayListener.tls)
+  const config: Config = {
+    // The schema holds ids to the pattern that the brand stands for.
+    organizations: organizationsOf(parsed),
+    policies: at(parsed.policies),
+    database: at(parsed.database),
+    keyStore: at(parsed.keyStore),
+    kek: { file: at(parsed.kek.file) },
+    public: {
+      ...parsed.public,
+      tls: parsed.public.tls === undefined ? null : tlsOf(parsed.public.tls),
+      trustedProxies: parsed.public.trustedProxies ?? [],
+    },
+    gatewayListener: { ...parsed.gatewayListener, tls: { ...gatewayTls, ca: gatewayTls.ca ?? '' } },
+    ops: parsed.ops,
+    gateways: parsed.gateways,
+    officers: parsed.officers ?? {},
+    mail: mailOf(parsed.mail, at, faults),
+    limits: { ...defaults, ...parsed.limits },
+    graceDays: parsed.graceDays ?? 1,
+    log: parsed.log ?? { level: 'info' },
+  }
+  if (faults.length > 0) throw new ConfigError(faults)
+  return config
+}
+
+function readText(file: string): string {
+  try {
+    return readFileSync(file, 'utf8')
+  } catch (cause) {
+    const why =
+      cause instanceof Error && 'code' in cause && cause.code === 'ENOENT'
+        ? 'there is no such file'
+        : 'it cannot be read'
+    throw new ConfigError([
+      `${file}: ${why}; name a configuration file (keyserver/keyserver.sample.yaml is one to start from)`,
+    ])
+  }
+}
+
+/** The file's content, if it has the form; throws all faults of form at once. */
+function parse(text: string, file: string): ConfigFile {
+  const document = parseDocument(text, { schema: 'core', uniqueKeys: true, prettyErrors: true })
+  if (document.errors.length > 0) {
+    throw new ConfigError(document.errors.map((error) => `${file}: ${error.message.split('\n')[0]}`))
+  }
+  const value: unknown = document.toJS({ maxAliasCount: 0 })
+  const validate = new Ajv({ allErrors: true, strict: false, verbose: true }).compile<ConfigFile>(ConfigFile)
+  if (validate(value)) return value
+  const faults = (validate.errors ?? []).flatMap((error) => faultOf(error))
+  throw new ConfigError([...new Set(faults)].map((fault) => `${file}: ${fault}`))
+}
+
+function faultOf(error: ErrorObject): readonly string[] {
+  const place = error.instancePath.slice(1).replaceAll('~1', '/').split('/').filter(Boolean).join(' > ') || 'the file'
+  const expected = (error.parentSchema as { readonly description?: string } | undefined)?.description
+  switch (error.keyword) {
+    case 'required':
+      return [`${place}: ${String(error.params.missingProperty)} is missing`]
+    case 'additionalProperties':
+      return [
+        `${place}: ${String(error.params.additionalProperty)} is not known here${expected === undefined ? '' : `; expected ${expected}`}`,
+      ]
+    case 'const':
+      return [] // One branch of a choice; the choice itself says what is expected.
+    default:
+      return [`${place}: expected ${expected ?? error.message ?? error.keyword}`]
+  }
+}
+
+/** What a schema cannot say. */
+function crossFaults(file: ConfigFile): readonly string[] {
+  const faults: string[] = []
+  for (const kind of ['gateways', 'officers'] as const) {
+    for (const [client, { organizations }] of Object.entries(file[kind] ?? {})) {
+      for (const org of organizations) {
+        if (!Object.hasOwn(file.organizations, org)) {
+          faults.push(`${kind} > ${client} > organizations: ${org} is not among the organizations of this file`)
+        }
+      }
+    }
+  }
+  if (!isLoopback(file.ops.host))
+    faults.push('ops > host: expected a loopback address such as 127.0.0.1; health and metrics are for this machine')
+  if (file.public.tls === undefined && !isLoopback(file.public.host)) {
+    faults.push('public > tls: give cert and key, or listen on 127.0.0.1 behind a proxy that does TLS')
+  }
+  const origins = [file.public.url, ...Object.values(file.organizations).flatMap(({ url }) => url ?? [])]
+  for (const origin of origins) {
+    if (origin.startsWith('http:') && !isLoopback(new URL(origin).hostname)) {
+      faults.push(`public > url: ${origin} must begin with https:// (plain http is for loopback only)`)
+    }
+  }
+  if ((file.mail.user === undefined) !== (file.mail.password === undefined))
+    faults.push('mail: user and password go together')
+  if (file.mail.password !== undefined && file.mail.security === 'none' && !isLoopback(file.mail.host)) {
+    faults.push('mail > security: a password is not sent without TLS; expected starttls or tls')
+  }
+  return faults
+}
+
+function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || host === '[::1]' || /^127\.\d+\.\d+\.\d+$/.test(host)
+}
+
+function organizationsOf(file: ConfigFile): Config['organizations'] {
+  const entries = Object.entries(file.organizations).map(([org, { url, from, domains }]) => [
+    org,
+    { url: url ?? null, from, domains: domains.map((domain) => domain.toLowerCase()) },
+  ])
+  return Object.fromEntries(entries) as Config['organizations']
+}
+
+function mailOf(mail: ConfigFile['mail'], at: (path: string) => string, faults: string[]): Config['mail'] {
+  const secret = mail.password === undefined ? null : readSecretFile(at(mail.password.file), 'the password')
+  if (secret?.kind === 'fault') faults.push(secret.fault)
+  let ca: string | null = null
+  if (mail.ca !== undefined) {
+    try {
+      ca = readFileSync(at(mail.ca), 'latin1')
+    } catch {
+      faults.push(`${at(mail.ca)}: the authority bundle cannot be read; name it in mail > ca`)
+    }
+  }
+  return {
+    host: mail.host,
+    port: mail.port,
+    security: mail.security ?? 'starttls',
+    ca,
+    user: mail.user ?? null,
+    password: secret === null || secret.kind === 'fault' ? null : secret.content.toString('utf8').trim(),
+  }
+}

@@ -1,0 +1,61 @@
+import type { OutcomeRequest, OutcomeResult } from '../protocol/gateway-api.ts'
+import { type OrgId, parseAddress } from '../protocol/identifiers.ts'
+import type { Parts } from './parts.ts'
+import { refused } from './refused.ts'
+import { type Attempt, isHeld } from './retry.ts'
+import type { Recipient } from './store.ts'
+
+type Caller = Attempt & { readonly organizations: ReadonlySet<OrgId>; readonly requestId: string }
+
+/**
+ * The state of a recipient's copy after an outcome; null leaves everything as it is. What was sent stays sent: no later word takes that
+ * back, or a second mail would follow. While another attempt holds the lease, only `sent` counts.
+ */
+export function judgeOutcome(
+  recipient: Recipient,
+  outcome: OutcomeRequest['outcome'],
+  attempt: Attempt,
+  now: number,
+): Recipient['state'] | null {
+  if (recipient.state === 'sent') return null
+  if (outcome === 'sent') return 'sent'
+  const { lease } = recipient
+  const own = lease?.gateway === attempt.gateway && lease.instance === attempt.instance
+  if (!own && isHeld(lease, attempt, now)) return null
+  if (recipient.state === 'failed') return null
+  return outcome === 'deferred' ? 'open' : outcome
+}
+
+/** Records what the provider said of one recipient. */
+export async function recordOutcome(parts: Parts, caller: Caller, request: OutcomeRequest): Promise<OutcomeResult> {
+  const { org, id, outcome } = request
+  if (!caller.organizations.has(org)) return refused('not-authorised', `This gateway may not act for ${org}.`)
+  const address = parseAddress(request.recipient)
+  if (address === null) return refused('bad-request', 'The recipient is not an address.')
+  const found = await parts.store.read(async (reads) => {
+    const envelope = await reads.envelopes.find(id)
+    return envelope?.org === org ? await reads.envelopes.recipient(id, address) : null
+  })
+  if (found === null) return refused('not-found', 'There is no such envelope or recipient.')
+  const persons = await parts.journal.persons(org, [address])
+  const now = parts.clock.now()
+  return await parts.store.transact(async (tx) => {
+    const recipient = await tx.envelopes.recipient(id, address)
+    if (recipient === null) return refused('not-found', 'There is no such envelope or recipient.')
+    const next = judgeOutcome(recipient, outcome, caller, now)
+    if (next !== null) await tx.envelopes.setRecipient(id, address, next, null)
+    parts.journal.append(tx, org, persons, (name) => ({
+      kind: 'outcome',
+      time: new Date(now).toISOString(),
+      request: caller.requestId,
+      envelope: id,
+      gateway: caller.gateway,
+      recipient: name.person(address),
+      outcome,
+      status: /^\d{3}/.exec(request.reply)?.[0] ?? '',
+      reply: name.value(address, request.reply.toWellFormed()),
+    }))
+    parts.metrics.count('sealpost_outcomes_total', { outcome })
+    return { kind: 'recorded' }
+  })
+}
