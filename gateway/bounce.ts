@@ -33,7 +33,7 @@ export function composeBounce(parts: BounceParts): Delivery {
   const boundary = `=_sealpost-b-${parts.id}`
   const returned = keepFields(parts.fields, false, false).lines.filter((line) => !line.startsWith('Received:'))
   const header = returned.join('')
-  const utf8 = /[^\x00-\x7f]/.test(header + parts.sender + parts.failed.map((result) => result.recipient).join(''))
+  const utf8 = /\P{ASCII}/u.test(header + parts.sender + parts.failed.map((result) => result.recipient).join(''))
   const text =
     bounceHeader(parts, boundary) +
     part(boundary, 'text/plain; charset=utf-8', words(parts)) +
