@@ -38,6 +38,7 @@ export function createJudge(keys: readonly VerifierKey[], findings: Findings): J
     if (fits === 'records') nameAltered('its stored hash was altered; the record is the one that was signed')
     else if (fits === 'hashes') nameAltered('its record was altered; the stored hash is the one that was signed')
     else if (fits === 'neither') nameDiffering(size, frontier)
+    else nameAltered('its record or its stored hash was altered')
     if (fits === 'records' || fits === 'hashes') tree.settle(fits)
     else if (frontier !== null) tree.restart(frontier) // Its root is the signed one: the walk can go on from here.
     if (fits === 'records') good = { size, root }
