@@ -1,9 +1,7 @@
-/** The log of the server's own acts; every other log bears an organization's id, which always has a dot in it. */
-export const SERVER_LOG = 'server'
-
 /**
  * The tables that the key server writes and {@link file://./sqlite.ts} reads; see docs/audit.md. Every statement may be run again.
- * - `log_key`: each verifier key (`verifierKey` string, its name the log's origin) that ever signed for a log.
+ * - `log_key`: each verifier key (`verifierKey` string, its name the log's origin) that ever signed for a log. A log bears an
+ *   organization's id, which always has a dot in it, or `server`.
  * - `log_leaf`: `idx` from 0 without a gap; `record` the leaf's octets, `hash` its RFC 6962 leaf hash (stored so that an altered leaf can
  *   be named), `side` the side-car or null. Clustered by (log, idx): reading a log is one pass over neighbouring pages.
  * - `log_checkpoint`: the signed note of the tree of `size` leaves, and its frontier (`encodeFrontier`), from which a writer starts again.
