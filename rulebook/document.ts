@@ -1,6 +1,7 @@
 import { isAlias, isMap, isScalar, isSeq, type Node, parseDocument, type Scalar } from 'yaml'
 import { bounds } from './bounds.ts'
 import type { Spot } from './fault.ts'
+import { tooDeepAt } from './nesting.ts'
 
 /** A value of a policy file, with the places of itself and, in a map, of its keys. Offsets are into the file's text. */
 export type Tree =
@@ -33,10 +34,14 @@ export function readDocument(text: string): Read {
   if (control) {
     return unreadable([{ offset: control.index, message: 'a control character', hint: 'remove it' }])
   }
+  const deep = tooDeepAt(text)
+  if (deep !== null) {
+    return unreadable([{ offset: deep, message: 'lists and maps are nested too deeply', hint: 'write a flatter file' }])
+  }
   try {
     return compose(text)
   } catch (error) {
-    // The YAML library recurses: a file made of nothing but nesting ends its stack.
+    // The YAML library recurses: what nests by indentation alone could still end its stack.
     if (!(error instanceof RangeError)) throw error
     return unreadable([{ offset: 0, message: 'lists and maps are nested too deeply', hint: 'write a flatter file' }])
   }
@@ -50,10 +55,17 @@ function compose(text: string): Read {
     // Looked for below: the library compares every key with every other.
     uniqueKeys: false,
     prettyErrors: false,
-    logLevel: 'silent',
+    // 'silent' would also hide that the file holds more than one document.
+    logLevel: 'error',
     keepSourceTokens: true,
   })
-  const spots = [...document.errors, ...document.warnings].map((error) => ({
+  // What follows on the same line is mostly the first slip once more.
+  const lines = new Set<number>()
+  const first = [...document.errors, ...document.warnings].filter((error) => {
+    const line = text.lastIndexOf('\n', error.pos[0] - 1)
+    return !lines.has(line) && lines.add(line)
+  })
+  const spots = first.map((error) => ({
     offset: error.pos[0],
     message: `not readable as YAML: ${error.message}`,
     hint: hints[error.code] ?? 'compare with policies/acme.example.yaml: the same indentation, two blanks a level',
@@ -77,7 +89,7 @@ function treeOf(node: unknown, depth: number, from: number, faults: Spot[]): Tre
   if (isAlias(node)) return fault(node, 'aliases (*name) are not read', 'write the value out', faults)
   if (isScalar(node) || isMap(node) || isSeq(node)) {
     if (node.anchor !== undefined) return fault(node, 'anchors (&name) are not read', 'write the value out', faults)
-    if (node.tag?.startsWith('!')) return fault(node, 'tags (!name) are not read', 'remove it', faults)
+    if (node.tag !== undefined) return fault(node, 'tags (!name) are not read', 'remove it', faults)
     if (depth > bounds.yamlDepth) return fault(node, 'nested too deeply', 'write a flatter file', faults)
   }
   if (isScalar(node)) return leafOf(node, faults)
@@ -114,7 +126,7 @@ function mapOf(
       fault(key, `'${clipped(key.value)}' stands twice in the same place`, 'keep one of the two', faults)
       continue
     }
-    if (value === null || value === undefined) {
+    if (value === null || value === undefined || (isScalar(value) && value.value === null)) {
       fault(key, `'${clipped(key.value)}' has no value`, 'write one after the colon, or remove the line', faults)
       continue
     }

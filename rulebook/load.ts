@@ -73,12 +73,7 @@ function read(text: string): Reading {
 function failure(result: CaseResult, tree: Tree): Spot {
   const path = ['tests', result.part, result.index]
   const message = `the test '${result.name}' fails: expected ${result.expected}, came out ${result.actual}`
-  return spotAt(
-    tree,
-    path,
-    message,
-    'change the rule if the test is right, else the test; policy explain says how each rule came out',
-  )
+  return spotAt(tree, path, message, 'change the rule if the test is right, else the test')
 }
 
 function policyOf(

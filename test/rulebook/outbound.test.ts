@@ -1,0 +1,150 @@
+import t from 'tap'
+import { decideOutbound } from '../../rulebook/index.ts'
+import { mail, policyOf } from './policy-file.ts'
+
+const DAY = 86_400
+const BROKEN = 'message.size / message.ttlWish == 7'
+
+t.test('the first rule that matches decides', async (t) => {
+  const policy = policyOf({
+    outbound: [
+      '{ name: a, when: "\'x\' in message.tags", then: pass }',
+      '{ name: b, when: message.report, then: refuse, because: No reports. }',
+      '{ name: c, when: message.report || message.list, then: seal, ttl: 3d }',
+    ],
+  })
+  t.same(decideOutbound(policy, mail({ subject: '[X] hi', report: true })), { kind: 'pass', rule: 'a' })
+  t.same(decideOutbound(policy, mail({ report: true })), { kind: 'refuse', rule: 'b', because: 'No reports.' })
+  t.same(decideOutbound(policy, mail({ list: true })), {
+    kind: 'seal',
+    rule: 'c',
+    terms: { ttlSeconds: 3 * DAY, proof: 'code' },
+  })
+  t.same(decideOutbound(policy, mail()), {
+    kind: 'seal',
+    rule: 'default',
+    terms: { ttlSeconds: 30 * DAY, proof: 'code' },
+  })
+})
+
+t.test('the default is what the file says', async (t) => {
+  t.same(decideOutbound(policyOf({ otherwise: 'pass' }), mail()), { kind: 'pass', rule: 'default' })
+  t.match(decideOutbound(policyOf({ otherwise: 'refuse' }), mail()), { kind: 'refuse', rule: 'default', because: /\w/ })
+})
+
+t.test('the time to live follows wish, rule, default and cap', async (t) => {
+  const policy = policyOf({
+    outbound: [
+      '{ name: week, when: message.list, then: seal, ttl: 7d }',
+      '{ name: fixed, when: message.signed, then: seal, ttl: 5d, wish: false }',
+      '{ name: deaf, when: message.malformed, then: seal, wish: false }',
+    ],
+  })
+  const cases: [what: Parameters<typeof mail>[0], days: number][] = [
+    [{}, 30],
+    [{ wish: '7d' }, 7],
+    [{ wish: '60d' }, 60],
+    [{ wish: '3660d' }, 90],
+    [{ list: true }, 7],
+    [{ list: true, wish: '1d' }, 1],
+    [{ list: true, wish: '60d' }, 7],
+    [{ signed: true, wish: '1d' }, 5],
+    [{ signed: true, wish: '60d' }, 5],
+    [{ malformed: true, wish: '1d' }, 30],
+    [{ wish: '1s' }, 60 / DAY],
+  ]
+  for (const [what, days] of cases) {
+    t.match(decideOutbound(policy, mail(what)), { terms: { ttlSeconds: days * DAY } }, JSON.stringify(what))
+  }
+})
+
+t.test('a rule that cannot be worked out never lets a mail pass', async (t) => {
+  const broken = (then: string) => `{ name: broken, when: '${BROKEN}', then: ${then} }`
+  const later = ['{ name: passes, when: true, then: pass }']
+  t.test('it is sealed for the shortest time in the file', async (t) => {
+    const policy = policyOf({
+      outbound: ['{ name: short, when: message.list, then: seal, ttl: 2d }', broken('pass'), ...later],
+    })
+    t.same(decideOutbound(policy, mail()), {
+      kind: 'seal',
+      rule: 'error-in:broken',
+      terms: { ttlSeconds: 2 * DAY, proof: 'code' },
+    })
+  })
+  t.test('a refuse in error refuses', async (t) => {
+    const policy = policyOf({ outbound: [broken('refuse, because: Not this.'), ...later] })
+    t.same(decideOutbound(policy, mail()), { kind: 'refuse', rule: 'error-in:broken', because: 'Not this.' })
+  })
+  t.test('a refuse further down still refuses', async (t) => {
+    const policy = policyOf({
+      outbound: [broken('seal'), '{ name: no, when: message.report, then: refuse, because: No. }', ...later],
+    })
+    t.match(decideOutbound(policy, mail({ report: true })), { kind: 'refuse', rule: 'no' })
+    t.match(decideOutbound(policy, mail()), { kind: 'seal', rule: 'error-in:broken' })
+  })
+  t.test('an error that cannot change a condition is none', async (t) => {
+    const policy = policyOf({
+      outbound: [`{ name: broken, when: 'message.report && ${BROKEN}', then: seal }`, ...later],
+    })
+    t.same(decideOutbound(policy, mail()), { kind: 'pass', rule: 'passes' })
+  })
+  t.test('facts that lack what they promise do not end the process', async (t) => {
+    const facts = mail()
+    const torn = { ...facts, message: { ...facts.message, headers: undefined, size: 1.5 } }
+    const policy = policyOf({
+      outbound: ['{ name: h, when: "\'x\' in message.headers || message.size == 1", then: pass }'],
+    })
+    t.match(decideOutbound(policy, torn as never), { kind: 'seal', rule: 'error-in:h' })
+  })
+})
+
+t.test('each condition sees its fact', async (t) => {
+  const cases: [condition: string, given: Parameters<typeof mail>[0]][] = [
+    ["message.headers.get('Sensitivity').exists(v, v == 'Private')", { headers: { sensitivity: 'Private' } }],
+    ["'x-class' in message.headers", { headers: { 'X-Class': ['a', 'b'] } }],
+    ["message.headers.get('x-class') == ['a', 'b']", { headers: { 'X-Class': ['a', 'b'] } }],
+    ["message.headers.get('constructor').size() > 0", { headers: { Constructor: 'x' } }],
+    [
+      "message.attachments.exists(a, a.name.lowerAscii().endsWith('.exe'))",
+      { attachments: [{ name: 'A.EXE', type: 'x/y' }] },
+    ],
+    [
+      "message.attachments.all(a, a.type == 'x/y') && message.attachments.size() == 1",
+      { attachments: [{ name: 'a', type: 'x/y' }] },
+    ],
+    ['message.size > 5000', { size: 5001 }],
+    ['message.size >= 5000.5', { size: 5001 }],
+    ["message.from.exists(a, a.endsWith('@example.net'))", { from: ['news@example.net'] }],
+    ['message.foreignFrom', { from: ['anna@acme.example', 'news@example.net'] }],
+    ['message.nullSender && message.sender == "" && message.senderDomain == ""', { sender: '' }],
+    ["message.subject.matches(r'^Re: \\d+$')", { subject: 'Re: 42' }],
+    ["'secure' in message.tags", { subject: 'x [Secure] y' }],
+    ["recipient.address == 'anna@xn--bcher-kva.example'", { to: 'Anna@Bücher.example' }],
+    ["inDomain(recipient.domain, 'Example.net')", { to: 'a@mail.example.net' }],
+    ["inDomain(recipient.domain, 'example.net')", { to: 'a@example.net' }],
+    ['recipient.internal', { to: 'bert@acme.example' }],
+    ["message.calendar in ['reply', 'cancel']", { calendar: 'cancel' }],
+    ['message.ttlWish == 3600', { wish: '1h' }],
+    ['message.report', { report: true }],
+    ['message.autoReply', { autoReply: true }],
+    ['message.list', { list: true }],
+    ['message.signed', { signed: true }],
+    ['message.encrypted', { encrypted: true }],
+    ['message.malformed', { malformed: true }],
+  ]
+  for (const [condition, given] of cases) {
+    const policy = policyOf({ outbound: [`{ name: it, when: ${JSON.stringify(condition)}, then: pass }`] })
+    t.match(decideOutbound(policy, mail(given)), { kind: 'pass', rule: 'it' }, condition)
+    t.match(decideOutbound(policy, mail()), { kind: 'seal', rule: 'default' }, `${condition}: not an ordinary mail`)
+  }
+  const near = policyOf({ outbound: ['{ name: it, when: "inDomain(recipient.domain, \'example.net\')", then: pass }'] })
+  t.match(decideOutbound(near, mail({ to: 'a@notexample.net' })), { kind: 'seal' }, 'a longer name is no subdomain')
+})
+
+t.test('a text too long for a regular expression is an error, not a wait', async (t) => {
+  const policy = policyOf({ outbound: ['{ name: it, when: "message.subject.matches(\'(a*)*b\')", then: pass }'] })
+  t.match(decideOutbound(policy, mail({ subject: 'a'.repeat(20_000) })), { kind: 'seal', rule: 'error-in:it' })
+  const before = performance.now()
+  t.match(decideOutbound(policy, mail({ subject: 'a'.repeat(16_000) })), { kind: 'seal', rule: 'default' })
+  t.ok(performance.now() - before < 1000, 'linear time')
+})
