@@ -1,5 +1,5 @@
 import swagger from '@fastify/swagger'
-import Fastify, { type FastifyInstance } from 'fastify'
+import Fastify, { type FastifyInstance, LogController } from 'fastify'
 import { requireAuthorisation } from './authorisation.ts'
 import { identifyClients } from './client.ts'
 import type { Parts } from './parts.ts'
@@ -13,7 +13,7 @@ export async function createGatewayApp(parts: Parts): Promise<FastifyInstance> {
   const { tls } = parts.config.gatewayListener
   const app = Fastify({
     loggerInstance: parts.log,
-    disableRequestLogging: true,
+    logController: new LogController({ disableRequestLogging: true }),
     https: {
       cert: tls.cert,
       key: tls.key,

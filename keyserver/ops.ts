@@ -1,5 +1,5 @@
 import { Type } from '@sinclair/typebox'
-import Fastify, { type FastifyInstance } from 'fastify'
+import Fastify, { type FastifyInstance, LogController } from 'fastify'
 import { requireAuthorisation } from './authorisation.ts'
 import type { Health } from './health.ts'
 import type { Parts } from './parts.ts'
@@ -16,7 +16,12 @@ const HealthAnswer = Type.Object({
 
 /** Health and metrics, for this machine only. Ready answers 503 where a part is down; degraded is ready, and says why. */
 export async function createOpsApp({ log, metrics }: Parts, examine: () => Promise<Health>): Promise<FastifyInstance> {
-  const app = Fastify({ loggerInstance: log, disableRequestLogging: true, genReqId: newRequestId, bodyLimit: 1024 })
+  const app = Fastify({
+    loggerInstance: log,
+    logController: new LogController({ disableRequestLogging: true }),
+    genReqId: newRequestId,
+    bodyLimit: 1024,
+  })
   requireAuthorisation(app, ['loopback'])
   answerProblems(app)
   const live = { response: { 200: Type.Object({ status: Type.Literal('alive') }) } }

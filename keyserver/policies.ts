@@ -14,6 +14,8 @@ import type { Store } from './store.ts'
 export interface Policies {
   /** The policy in force, null while the organization never had a good one. Read it before the transaction. */
   active(org: OrgId): LoadedPolicy | null
+  /** What is wrong with an organization's policy now, in plain words; null if nothing is. */
+  fault(org: OrgId): string | null
 }
 
 export type LoadedPolicy = {
@@ -27,8 +29,6 @@ export type LoadedPolicy = {
 }
 
 export type PolicyLoader = Policies & {
-  /** What is wrong with an organization's policy now, in plain words; null if nothing is. */
-  fault(org: OrgId): string | null
   /** Looks at every file once more; resolves when what is good is in force. */
   reload(): Promise<void>
   /** Looks again by itself whenever the folder changes, and every few seconds where it cannot be watched. */
