@@ -1,5 +1,5 @@
-import { hash } from 'node:crypto'
-import { type EnvelopeId, type OrgId, parseAddress } from '../protocol/identifiers.ts'
+import { createHash } from 'node:crypto'
+import { type OrgId, parseAddress } from '../protocol/identifiers.ts'
 import { type Delivery, type RecipientResult, replyLine } from './courier.ts'
 import type { HeaderField } from './header.ts'
 import { keepFields, mailDate } from './outgoing-header.ts'
@@ -12,14 +12,15 @@ export type BounceParts = {
   readonly organization: string
   /** The gateway's own name, for Reporting-MTA and Message-ID. */
   readonly host: string
-  /** The envelope or the id under which the pass was recorded: two bounces of one mail bear one Message-ID. */
-  readonly id: EnvelopeId
   /** Who gets it: the MAIL FROM of the mail, as to be written. A mail from `<>` is never bounced. */
   readonly sender: string
   /** Those refused for good, at least one. */
   readonly failed: readonly RecipientResult[]
   /** Of the mail that could not be delivered; only those that stay outside are returned. */
   readonly fields: readonly HeaderField[]
+  /** A whole field `Name: value` to mark it by, or null. */
+  readonly stamp: string | null
+  /** The name of the next hop that refused. */
   readonly nextHop: string
   readonly arrivedAt: Date
   readonly now: Date
@@ -32,12 +33,13 @@ export type ComposeBounce = (parts: BounceParts) => Delivery
  * for programs, and of the mail itself only header fields that were outside anyway.
  */
 export function composeBounce(parts: BounceParts): Delivery {
-  const boundary = `=_sealpost-b-${parts.id}`
+  const id = bounceId(parts)
+  const boundary = `=_sealpost-b-${id}`
   const returned = keepFields(parts.fields, false, false).lines.filter((line) => !line.startsWith('Received:'))
   const header = returned.join('')
   const utf8 = /\P{ASCII}/u.test(header + parts.sender + parts.failed.map((result) => result.recipient).join(''))
   const text =
-    bounceHeader(parts, boundary) +
+    bounceHeader(parts, id, boundary) +
     part(boundary, 'text/plain; charset=utf-8', words(parts)) +
     part(boundary, utf8 ? 'message/global-delivery-status' : 'message/delivery-status', status(parts, utf8)) +
     part(boundary, utf8 ? 'message/global-headers' : 'text/rfc822-headers', header === '' ? 'Subject:\r\n' : header) +
@@ -57,9 +59,7 @@ export function composeBounce(parts: BounceParts): Delivery {
   }
 }
 
-function bounceHeader(parts: BounceParts, boundary: string): string {
-  const recipients = parts.failed.map((result) => result.recipient).join('\n')
-  const id = hash('sha256', `sealpost/bounce/v1\n${parts.id}\n${recipients}`, 'base64url').slice(0, 22)
+function bounceHeader(parts: BounceParts, id: string, boundary: string): string {
   return [
     `From: Mail delivery at ${parts.org} <MAILER-DAEMON@${parts.org}>`,
     `To: ${parts.sender}`,
@@ -67,12 +67,21 @@ function bounceHeader(parts: BounceParts, boundary: string): string {
     `Date: ${mailDate(parts.now)}`,
     `Message-ID: <${id}@${parts.host}>`,
     'Auto-Submitted: auto-replied',
+    ...(parts.stamp === null ? [] : [parts.stamp]),
     'MIME-Version: 1.0',
     'Content-Type: multipart/report; report-type=delivery-status;',
     ` boundary="${boundary}"`,
     '',
     '',
   ].join('\r\n')
+}
+
+/** The same for every attempt to tell the same about one mail. */
+function bounceId(parts: BounceParts): string {
+  const digest = createHash('sha256').update(`sealpost/bounce/v1\n${parts.host}\n${parts.sender}\n`)
+  for (const { recipient } of parts.failed) digest.update(`${recipient}\n`)
+  for (const { key, raw } of parts.fields) if (key === 'message-id' || key === 'date') digest.update(raw)
+  return digest.digest('base64url').slice(0, 22)
 }
 
 function part(boundary: string, type: string, body: string): string {
@@ -96,6 +105,8 @@ function words(parts: BounceParts): string {
     'send it to those again.',
     '',
     'Only the header of your message is returned with this notice.',
+    '',
+    `The mail gateway of ${parts.organization.replace(/[\p{C}\s]+/gu, ' ').slice(0, 100)} (${parts.org})`,
   ]
   return lines.map((line) => wrap(line)).join('\r\n')
 }
