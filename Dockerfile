@@ -17,12 +17,13 @@ VOLUME /var/lib/sealpost
 USER node
 STOPSIGNAL SIGTERM
 
-# Gateway: 2525 SMTP, 8080 sealed copies. Key server: 8443 public, 8444 gateways. 9090 is the operators' loopback listener of either.
+# Gateway: 2525 SMTP, 8080 sealed copies. Key server: 8443 public, 8444 gateways. The `ops` listeners stay on loopback.
 EXPOSE 2525 8080 8443 8444
 
-# Ready is what a balancer wants to know; alive is what a restart should depend on.
+# Whether to restart it; whether to send it work is /health/ready. Name the port of `ops` in your configuration, if it is another.
+ENV SEALPOST_OPS_PORT=8445
 HEALTHCHECK --interval=15s --timeout=5s --start-period=20s --retries=3 \
-  CMD ["node", "-e", "fetch(process.env.SEALPOST_HEALTH ?? 'http://127.0.0.1:9090/health/live').then((r) => process.exit(r.ok ? 0 : 1), () => process.exit(1))"]
+  CMD ["node", "-e", "fetch('http://127.0.0.1:' + process.env.SEALPOST_OPS_PORT + '/health/live').then((r) => process.exit(r.ok ? 0 : 1), () => process.exit(1))"]
 
 # `gateway` or `keyserver`, with /etc/sealpost/<role>.yaml unless another file is named behind it; anything else is a command of the CLI,
 # such as `audit verify`.
