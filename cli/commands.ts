@@ -36,11 +36,13 @@ certs/README.md says what each file is for, and how to bring your own.`,
   },
   {
     name: 'policy',
-    summary: 'check policy files and run the tests that stand in them',
+    summary: 'check policy files, run the tests in them, explain a verdict',
     help: `sealpost policy check FILE...
 sealpost policy test FILE...
+sealpost policy explain FILE --mail EML --to ADDRESS [--sender ADDRESS]
 
-check reads the files and names each fault with its line and column. test also runs the cases under \`tests\`.`,
+check names each fault of the files, failing tests among them, with line, column and what to write instead. test prints each
+case under \`tests\`. explain says what would happen to one mail for one recipient, and why: each rule, and what its condition saw.`,
     load: async () => (await import('./policy.ts')).policy,
   },
   {

@@ -2,16 +2,18 @@ import { readFile, stat } from 'node:fs/promises'
 import { bounds } from '../rulebook/bounds.ts'
 import { type CaseResult, type Examined, examinePolicy, type Fault } from '../rulebook/index.ts'
 import { exits, type Io, UsageError } from './io.ts'
+import { explain } from './policy-explain.ts'
 
 /**
- * `sealpost policy check FILE...` and `policy test FILE...`: what the key server would say to these files, without it. `check` names every
+ * `sealpost policy check FILE...`, `policy test FILE...`, and {@link explain}: what the key server would say to these files, without it. `check` names every
  * fault; `test` also prints each test that stands in the file. 0: all good. 1: a file has faults or a failing test. 2: asked
  * wrongly, or a file cannot be read.
  */
 export async function policy(argv: readonly string[], io: Io): Promise<number> {
   const [action, ...files] = argv
+  if (action === 'explain') return explain(files, io)
   if (action !== 'check' && action !== 'test')
-    throw new UsageError(`policy: say check or test, not ${action ?? 'nothing'}`)
+    throw new UsageError(`policy: say check, test or explain, not ${action ?? 'nothing'}`)
   const option = files.find((file) => file.startsWith('-'))
   if (option !== undefined) throw new UsageError(`policy ${action}: no option ${option}`)
   if (files.length === 0)

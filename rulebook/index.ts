@@ -7,14 +7,12 @@ export { formatDuration, parseDuration } from './duration.ts'
 export {
   type ExplainedPart,
   type ExplainedRule,
-  type Explanation,
   explainOutbound,
   explainRelease,
 } from './explain.ts'
-export type { OutboundFacts, OutboundVerdict, ReleaseFacts, ReleaseVerdict } from './facts.ts'
+export type { OutboundFacts, OutboundVerdict, ReleaseFacts } from './facts.ts'
 export type { Fault } from './fault.ts'
 export { type Examined, examinePolicy, type Loaded, loadPolicy } from './load.ts'
 export { decideOutbound } from './outbound.ts'
-export type { OutboundRule, Policy, ReleaseRule } from './policy.ts'
+export type { Policy } from './policy.ts'
 export { decideRelease } from './release.ts'
-export type { VerdictChange } from './turn.ts'

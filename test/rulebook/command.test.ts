@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import t from 'tap'
-import { UsageError } from '../../cli/io.ts'
+import { Failure, UsageError } from '../../cli/io.ts'
 import { policy } from '../../cli/policy.ts'
 import { policyText } from './policy-file.ts'
 
@@ -62,4 +62,20 @@ t.test('a file that cannot be read is 2, and says why', async (t) => {
 
 t.test('asked wrongly, it says how to ask', async (t) => {
   for (const argv of [[], ['lint', 'x'], ['check'], ['test', '--all']]) await t.rejects(run(...argv), UsageError)
+})
+
+t.test('explain reads a mail as the gateway does, and says why', async (t) => {
+  const eml =
+    'From: Anna <anna@acme.example>\nTo: bob@example.org\nSubject: =?utf-8?q?=5BSecure=5D?= draft [ttl:2d]\n\nHello\n'
+  const mail = join(t.testdir({ 'mail.eml': eml, 'bad.yaml': 'version: 2' }), 'mail.eml')
+  const asked = ['explain', sample, '--mail', mail, '--to', 'Bob@Example.org', '--sender', 'anna@acme.example']
+  const { exit, out } = await run(...asked)
+  t.equal(exit, 0)
+  t.equal(out[0], "bob@example.org: seal for 2d, by rule 'tagged-secure'")
+  t.ok(out.includes('=> tagged-secure (seal): true'))
+  t.ok(out.includes('   internal (pass): false'))
+  t.match(out.join('\n'), /true {3}"secure" in message\.tags {4}\[message\.tags is \["secure","ttl:2d"\]\]/)
+  await t.rejects(run('explain', sample, '--mail', mail, '--to', 'bob'), UsageError)
+  await t.rejects(run('explain', join(mail, '../bad.yaml'), '--mail', mail, '--to', 'a@b.example'), Failure)
+  await t.rejects(run('explain', sample, '--mail', 'none.eml', '--to', 'a@b.example'), Failure)
 })
