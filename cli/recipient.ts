@@ -6,6 +6,7 @@ import { createApi } from '../reader/api.ts'
 import { fetchCopy } from '../reader/copy.ts'
 import { createProofKey } from '../reader/dpop.ts'
 import { createAgreementKey, openJwe } from '../reader/jwe.ts'
+import { type Opened, openSealed } from '../reader/opening.ts'
 
 /** A refusal of the key server, or (`code` is `unreachable`) that there was no answer that could be understood. */
 export class Refused extends Error {
@@ -32,6 +33,8 @@ export type Recipient = {
   release(sealed: Uint8Array): Promise<Release>
   /** The same, for those who know id and wrapped key (60 octets). */
   releaseKey(envelope: string, wrappedKey: Uint8Array): Promise<Release>
+  /** Opens a sealed copy with all the checks of the page. Throws {@link Refused}, or says what does not fit. */
+  open(envelope: string, sealed: Uint8Array<ArrayBuffer>): Promise<Opened>
   /** When the envelope was revoked; for its sender. */
   revoke(envelope: string): Promise<string>
 }
@@ -84,6 +87,13 @@ export async function createRecipient({ origin, fetch }: RecipientParts): Promis
       return releaseKey(context.envelope, wrappedKey)
     },
     releaseKey,
+    async open(envelope, sealed) {
+      const opened = await openSealed(sealed, envelope, { api, fetch, token, onStage: () => {}, onProgress: () => {} })
+      if (opened.kind === 'opened') return opened
+      const { refusal } = opened
+      if (refusal.kind === 'problem') throw new Refused(refusal.problem)
+      throw new Error(`not opened: ${refusal.kind}${'what' in refusal ? ` (${refusal.what})` : ''}`)
+    },
     async revoke(envelope) {
       return take(await api.revoke(token, envelope)).revokedAt
     },

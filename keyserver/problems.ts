@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import type { FastifyInstance, FastifyReply, FastifySchemaValidationError } from 'fastify'
-import { problems } from '../protocol/problem.ts'
+import { type ProblemCode, problems } from '../protocol/problem.ts'
 import { KeyServerError, toProblem } from './error.ts'
 
 /** A request id, which is also its incident id: 16 random octets, base64url. For Fastify's `genReqId`. */
@@ -21,11 +21,12 @@ export function sendProblem(reply: FastifyReply, error: KeyServerError, incident
 
 /**
  * Makes every failure of `app` a problem+json. What is neither ours nor the framework's own refusal of a request becomes `internal`, named by
- * the request's id; its cause is logged under that id and nowhere shown.
+ * the request's id; its cause is logged under that id and nowhere shown. `onRefused` is told each code.
  */
-export function answerProblems(app: FastifyInstance): void {
+export function answerProblems(app: FastifyInstance, onRefused: (code: ProblemCode) => void = () => {}): void {
   app.setErrorHandler((error, request, reply) => {
     const known = knownError(error)
+    onRefused(known?.code ?? 'internal')
     if (known !== null) {
       if (known.cause !== undefined) request.log.warn({ err: known.cause, incident: request.id }, known.code)
       return sendProblem(reply, known, problems[known.code] >= 500 ? request.id : undefined)

@@ -36,7 +36,7 @@ export async function createPublicApp(parts: Parts, { folder = READER }: PublicO
   const app = build(parts)
   const door = openDoor(parts)
   requireAuthorisation(app, ['open', 'proof', 'session'])
-  answerProblems(app)
+  answerProblems(app, (code) => parts.metrics.count('sealpost_refusals_total', { code }))
   await app.register(helmet, headers(new URL(config.public.url).protocol === 'https:'))
   await app.register(swagger, { openapi: { openapi: '3.1.0', info: { title: 'Sealpost key server', version: '1' } } })
   await proveBrowsers(app, parts, door.strangers)
@@ -44,9 +44,6 @@ export async function createPublicApp(parts: Parts, { folder = READER }: PublicO
   addOpenRoutes(app)
   for (const add of [addChallengeRoute, addSessionRoute, addTicketRoute, addReleaseRoute, addRevokeRoute])
     add(app, door)
-  app.addHook('onResponse', async (_request, reply) => {
-    if (reply.statusCode >= 400) parts.metrics.count('sealpost_refusals_total', { code: String(reply.statusCode) })
-  })
   closeWith(app, door)
   await app.ready()
   return app

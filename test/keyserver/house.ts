@@ -1,8 +1,12 @@
 import { randomBytes } from 'node:crypto'
+import { mkdtemp, rm } from 'node:fs/promises'
 import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import Database from 'better-sqlite3'
 import { pino } from 'pino'
 import { SMTPServer } from 'smtp-server'
+import type { AuditRecord } from '../../audit/kinds.ts'
 import { createRecipient, type Recipient } from '../../cli/recipient.ts'
 import { createClock } from '../../keyserver/clock.ts'
 import type { Config, Limits } from '../../keyserver/config.ts'
@@ -13,6 +17,7 @@ import { openKeyring, sealSecret, wrapDataKey } from '../../keyserver/keyring.ts
 import { createMetrics } from '../../keyserver/metrics.ts'
 import type { Parts } from '../../keyserver/parts.ts'
 import { createPublicApp } from '../../keyserver/public.ts'
+import type { Store } from '../../keyserver/store.ts'
 import { openSqliteStore } from '../../keyserver/store-sqlite.ts'
 import {
   type Address,
@@ -41,7 +46,11 @@ export type House = {
   proven(envelope: EnvelopeId, address: string, ip?: string): Promise<Recipient>
   /** The code in the newest mail, once there are more than `before`. */
   code(before: number): Promise<string>
+  /** The same, among mails to this address. */
+  codeFor(before: number, address: string): Promise<string>
   issue(options?: Issue): Promise<Issued>
+  /** Every record of a log, in order. */
+  records(log?: string): Promise<readonly AuditRecord[]>
   close(): Promise<void>
 }
 
@@ -71,10 +80,17 @@ const generous: Limits = {
   sessionHours: 12,
 }
 
-export async function openHouse(folder: string, limits: Partial<Limits> = {}): Promise<House> {
+/** Opens a house that ends, and goes from the disk, with the test. */
+export async function openHouse(
+  test: { teardown(act: () => Promise<void>): unknown },
+  limits: Partial<Limits> = {},
+  disk: (store: Store) => Store = (store) => store,
+): Promise<House> {
   const catcher = await openCatcher()
+  const folder = await mkdtemp(join(tmpdir(), 'sealpost-house-'))
   let moved = 0
-  const store = await openSqliteStore({ file: join(folder, 'keyserver.sqlite'), host: 'open.acme.example' })
+  let closed = false
+  const store = disk(await openSqliteStore({ file: join(folder, 'keyserver.sqlite'), host: 'open.acme.example' }))
   const keyring = await openKeyring(
     await openKekFile(join(folder, 'kek'), true),
     await openKeyFolder(join(folder, 'keys')),
@@ -95,7 +111,7 @@ export async function openHouse(folder: string, limits: Partial<Limits> = {}): P
     keyring,
     clock,
     journal: createJournal(store, keyring),
-    policies: { active: (asked) => (asked === org ? active : null) },
+    policies: { active: (asked) => (asked === org ? active : null), fault: () => null },
     metrics: createMetrics(),
     log: pino({ level: 'silent' }),
   }
@@ -120,12 +136,20 @@ export async function openHouse(folder: string, limits: Partial<Limits> = {}): P
       return one
     },
     code: async (before: number) => codeIn(await catcher.next(before)),
+    codeFor: async (before: number, to: string) => codeIn(await catcher.next(before, `To: ${to}`)),
     issue: (options: Issue = {}) => issue(parts, options),
+    records: async (log: string = org) => readRecords(join(folder, 'keyserver.sqlite'), log),
     close: async () => {
+      if (closed) return
+      closed = true
       await app.close()
       await store.close()
       await catcher.close()
     },
+  })
+  test.teardown(async () => {
+    await self.close()
+    await rm(folder, { recursive: true, force: true })
   })
   return self
 }
@@ -212,6 +236,13 @@ function configOf(smtpPort: number, limits: Limits): Config {
   }
 }
 
+function readRecords(file: string, log: string): readonly AuditRecord[] {
+  const database = new Database(file, { readonly: true })
+  const rows = database.prepare('select record from log_leaf where log = ? order by idx').all(log)
+  database.close()
+  return rows.map((row) => JSON.parse(Buffer.from((row as { record: Uint8Array }).record).toString()) as AuditRecord)
+}
+
 function codeIn(mail: string): string {
   return /^\d{8}$/m.exec(mail.replaceAll('\r', ''))?.[0] ?? ''
 }
@@ -238,11 +269,11 @@ async function openCatcher() {
   return {
     port,
     mails,
-    async next(before: number): Promise<string> {
+    async next(before: number, having = ''): Promise<string> {
       const until = performance.now() + 5_000
       for (;;) {
-        const newest = mails.at(-1)
-        if (mails.length > before && newest !== undefined) return newest
+        const newest = mails.slice(before).findLast((mail) => mail.includes(having))
+        if (newest !== undefined) return newest
         if (performance.now() > until) throw new Error('no mail came')
         await new Promise((resolve) => setTimeout(resolve, 10))
       }
