@@ -24,7 +24,7 @@ export type KeyServer = {
   readonly issue: Bulk<IssueRequest, IssueResult>
   readonly confirm: Bulk<ConfirmRequest, ConfirmResult>
   readonly outcome: Bulk<OutcomeRequest, OutcomeResult>
-  readonly handled: Bulk<HandledRequest, HandledResult>
+  handled(request: HandledRequest): Promise<HandledResult>
   /** The active policy; `unchanged` if it still has the hash `known`; null while none is active. */
   policy(org: OrgId, known: string | null): Promise<ActivePolicy | 'unchanged' | null>
   changes(after: number): Promise<Changes>
@@ -74,6 +74,7 @@ export function createKeyServer(client: MtlsClient): KeyServer {
     })
   }
 
+  const readHandled = reader(HandledResult)
   const readPolicy = reader(ActivePolicy)
   const readChanges = reader(Changes)
   const readKeys = reader(SigningKeys)
@@ -81,7 +82,9 @@ export function createKeyServer(client: MtlsClient): KeyServer {
     issue: bulkOf('/v1/issue', IssueResult),
     confirm: bulkOf('/v1/confirm', ConfirmResult),
     outcome: bulkOf('/v1/outcome', OutcomeResult),
-    handled: bulkOf('/v1/handled', HandledResult),
+    async handled(request) {
+      return readHandled(await ask('POST', '/v1/handled', { body: JSON.stringify(request) }), '/v1/handled')
+    },
     async policy(org, known) {
       const path = `/v1/policies/${encodeURIComponent(org)}`
       const answer = await ask('GET', path, { ifNoneMatch: known === null ? null : `"${known}"` })

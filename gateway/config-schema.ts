@@ -1,0 +1,161 @@
+import { type Static, type TSchema, Type } from '@sinclair/typebox'
+import { type OrgId, patterns } from '../protocol/identifiers.ts'
+
+/** The shape of the gateway's configuration file; gateway.sample.yaml says what each option is for. */
+
+const closed = { additionalProperties: false } as const
+const words = (expected: string) => ({ description: expected })
+const optional = <T extends TSchema>(schema: T) => Type.Optional(schema)
+
+const Path = Type.String({ minLength: 1, ...words('the path of a file or folder, relative to this file') })
+const Secret = Type.Object(
+  { file: Path },
+  { ...closed, ...words('{file: path} of a file that only its owner can read') },
+)
+const Host = Type.String({ minLength: 1, maxLength: 253, ...words('a host name or address') })
+const HostName = Type.String({
+  pattern: '^[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$',
+  ...words('a host name such as gw1.acme.example'),
+})
+const Port = Type.Integer({ minimum: 0, maximum: 65_535, ...words('a port number, 0 to 65535') })
+const Org = Type.Unsafe<OrgId>({
+  type: 'string',
+  pattern: patterns.orgId,
+  ...words('an organization id such as acme.example'),
+})
+const Origin = Type.String({
+  pattern: '^https?://[^/?#@\\s]+$',
+  ...words('an origin such as https://open.acme.example'),
+})
+const Range = Type.String({ minLength: 2, maxLength: 64, ...words('an address or a range such as 192.0.2.0/24') })
+const oneOf = <T extends string>(...values: readonly T[]) =>
+  Type.Unsafe<T>({ type: 'string', enum: [...values], ...words(`one of ${values.join(', ')}`) })
+const number = (minimum: number, maximum: number) =>
+  optional(Type.Integer({ minimum, maximum, ...words(`a whole number from ${minimum} to ${maximum}`) }))
+const Flag = Type.Boolean(words('true or false'))
+
+const NextHop = Type.Object(
+  {
+    host: Host,
+    port: Port,
+    tls: optional(
+      Type.Object(
+        {
+          mode: oneOf('verify', 'pin', 'opportunistic', 'none'),
+          name: optional(Host),
+          ca: optional(Path),
+          pins: optional(
+            Type.Array(Type.String({ minLength: 43 }), { minItems: 1, ...words('a list of SHA-256 pins, base64') }),
+          ),
+        },
+        { ...closed, ...words('mode, and with it name, ca or pins') },
+      ),
+    ),
+    implicitTls: optional(Flag),
+    user: optional(Type.String({ minLength: 1, ...words('a user name') })),
+    password: optional(Secret),
+    connections: number(1, 1000),
+    microsoft: optional(Flag),
+    carryLimit: number(100_000, 1_000_000_000),
+  },
+  { ...closed, ...words('host and port of the provider') },
+)
+
+const Organization = Type.Object(
+  {
+    name: Type.String({ minLength: 1, maxLength: 128, ...words("the organization's name for people") }),
+    nextHop: NextHop,
+    traceKey: optional(Secret),
+    loopSecret: optional(Secret),
+    tenantSecret: optional(Secret),
+  },
+  { ...closed, ...words('an organization with its name and nextHop') },
+)
+
+const ClientRule = Type.Object(
+  {
+    org: Org,
+    from: Type.Union(
+      [Type.Literal('anyone'), Type.Array(Range, { minItems: 1 })],
+      words('anyone, or a list of addresses and ranges'),
+    ),
+    tenantSecret: optional(Flag),
+  },
+  { ...closed, ...words('org and from') },
+)
+
+const Listener = Type.Object(
+  {
+    name: optional(Type.String({ pattern: '^[a-z0-9][a-z0-9-]{0,31}$', ...words('a short name in lower case') })),
+    host: Host,
+    port: Port,
+    tls: optional(
+      Type.Object(
+        { mode: oneOf('starttls', 'implicit'), cert: Path, key: Path },
+        { ...closed, ...words('mode, cert and key') },
+      ),
+    ),
+    accounts: optional(Path),
+    signInWithoutTls: optional(Flag),
+    clients: optional(Type.Array(ClientRule, words('a list of {org, from}'))),
+    bareNewlines: optional(oneOf('refuse', 'normalise')),
+  },
+  { ...closed, ...words('a listener with host and port') },
+)
+
+export const ConfigFile = Type.Object(
+  {
+    name: HostName,
+    data: Path,
+    organizations: Type.Record(Type.String({ pattern: patterns.orgId }), Organization, {
+      ...closed,
+      minProperties: 1,
+      ...words('at least one organization, by its id such as acme.example'),
+    }),
+    listeners: Type.Array(Listener, { minItems: 1, ...words('at least one listener') }),
+    keyServer: Type.Object(
+      {
+        url: Type.String({
+          pattern: '^https://[^/?#@\\s]+$',
+          ...words('an origin such as https://keys.acme.example:8444'),
+        }),
+        cert: Path,
+        key: Path,
+        ca: Path,
+        timeoutSeconds: number(1, 60),
+        pollSeconds: number(1, 3600),
+      },
+      { ...closed, ...words('url, cert, key and ca') },
+    ),
+    copies: Type.Object(
+      {
+        host: Host,
+        port: Port,
+        folder: optional(Path),
+        origins: Type.Array(Origin, { minItems: 1, ...words('a list of origins') }),
+      },
+      { ...closed, ...words('host, port and origins') },
+    ),
+    ops: Type.Object({ host: Host, port: Port }, { ...closed, ...words('host and port') }),
+    limits: optional(
+      Type.Object(
+        {
+          size: number(65_536, 2_000_000_000),
+          recipients: number(1, 1000),
+          received: number(5, 500),
+          connections: number(1, 100_000),
+          idleSeconds: number(1, 3600),
+          dataSeconds: number(1, 86_400),
+          budgetSeconds: number(5, 600),
+          drainSeconds: number(1, 600),
+        },
+        { ...closed, ...words('limits by name') },
+      ),
+    ),
+    log: optional(
+      Type.Object({ level: oneOf('debug', 'info', 'warn', 'error') }, { ...closed, ...words('{level: info}') }),
+    ),
+  },
+  closed,
+)
+export type ConfigFile = Static<typeof ConfigFile>

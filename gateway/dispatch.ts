@@ -1,0 +1,241 @@
+import type { IssuedEnvelope, IssueRequest, IssueResult } from '../protocol/gateway-api.ts'
+import type { composeBounce } from './bounce.ts'
+import type { Composer } from './compose.ts'
+import type { Copies } from './copies.ts'
+import { type DeliveryParts, record, type Shipment, ship } from './delivery.ts'
+import type { Egress } from './egress.ts'
+import { type Answer, answerTo, GatewayError } from './error.ts'
+import { readFacts } from './facts.ts'
+import type { HeaderField } from './header.ts'
+import type { Intake } from './intake.ts'
+import type { KeyServer } from './key-server.ts'
+import type { Log } from './log.ts'
+import { recogniseHandled } from './loop.ts'
+import type { Organization } from './organization.ts'
+import type { PolicyCache } from './policy-cache.ts'
+import { createPreparation, type Preparation } from './preparation.ts'
+import type { Accept } from './reception.ts'
+import { type Group, type Refusal, route } from './routing.ts'
+import type { Sealing } from './sealing.ts'
+import type { SystemMail } from './system-mail.ts'
+import { emptyTally, noteState, settle, type Tally } from './tally.ts'
+import { messageDigest, retryKey } from './trace.ts'
+
+export type DispatchParts = DeliveryParts & {
+  /** Our own name. */
+  readonly host: string
+  readonly organizations: ReadonlyMap<string, Organization>
+  readonly policies: PolicyCache
+  readonly keyServer: KeyServer
+  readonly systemMail: SystemMail
+  readonly sealing: Sealing
+  readonly composer: Composer
+  readonly egress: Egress
+  readonly composeBounce: typeof composeBounce
+  readonly copies: Copies
+  readonly log: Log
+  readonly now: () => Date
+}
+
+/** What the message is, when it is not one for the rules: then it is passed on as this. */
+type Special = { readonly rule: string; readonly fields?: readonly HeaderField[]; readonly preparation?: Preparation }
+type Work = { readonly group: Group; readonly envelope: IssuedEnvelope }
+
+/** How often a verdict is taken again because the policy changed meanwhile. */
+const ATTEMPTS = 3
+
+/**
+ * DESIGN, life of a message, steps 2 to 8. The order is the point: verdict, issue, seal, compose, confirm, deliver, durable outcome, and
+ * only then the next delivery; the reply last. Whatever cannot be done ends in 4xx with nothing sent in the clear.
+ */
+export function createDispatch(parts: DispatchParts): Accept {
+  const preparation = createPreparation(parts)
+
+  return async (intake, deadline) => {
+    const org = parts.organizations.get(intake.org)
+    if (org === undefined) throw new GatewayError('not-proven')
+    const started = performance.now()
+    const special = await recognise(parts, preparation, org, intake)
+    const decided = await issue(parts, org, intake, special)
+    if (decided.kind === 'refuse') return refuse(parts, intake, decided.refusals)
+    const tally = emptyTally()
+    for (const work of decided.works) {
+      await deliverEnvelope(parts, special?.preparation ?? preparation, org, intake, work, tally, deadline)
+    }
+    const answer = await conclude(parts, org, intake, tally, deadline)
+    parts.log.info('message handled', {
+      org: org.id,
+      intake: intake.id,
+      code: answer.code,
+      status: answer.status,
+      recipients: intake.recipients.length,
+      size: intake.content.size,
+      ms: Math.round(performance.now() - started),
+      ...(decided.works[0] === undefined ? {} : { envelope: decided.works[0].envelope.id }),
+    })
+    return answer
+  }
+}
+
+/** Mail of our own, if it proves itself; null for any other. */
+async function recognise(
+  parts: DispatchParts,
+  preparation: Preparation,
+  org: Organization,
+  intake: Intake,
+): Promise<Special | null> {
+  const fields = await parts.systemMail.recognise(intake)
+  if (fields !== null) return { rule: 'system-mail', preparation: preparation.withFields(fields) }
+  const handled = await recogniseHandled(intake, org.loopSecret, parts.keyServer)
+  return handled === null ? null : { rule: 'handled', preparation: preparation.withHandled(handled) }
+}
+
+type Decided =
+  | { readonly kind: 'send'; readonly works: readonly Work[] }
+  | { readonly kind: 'refuse'; readonly refusals: readonly [Refusal, ...Refusal[]] }
+
+/** The verdicts, recorded by the key server under a policy that is active there. */
+async function issue(
+  parts: DispatchParts,
+  org: Organization,
+  intake: Intake,
+  special: Special | null,
+): Promise<Decided> {
+  for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
+    const policy = parts.policies.get(org.id) ?? (await parts.policies.refresh(org.id))
+    if (policy === null) throw new GatewayError('policy')
+    const facts = await readFacts(intake.content, intake.sender, policy.domains)
+    const passed: Group = { verdict: 'pass', rule: special?.rule ?? '', terms: null, recipients: intake.recipients }
+    const routed =
+      special === null ? route(policy, facts, intake.recipients) : { kind: 'send' as const, groups: [passed] }
+    const fates = routed.kind === 'send' ? routed.groups : routed.refusals.map(refusedGroup)
+    const results = await Promise.all(
+      fates.map((fate) => parts.keyServer.issue(requestOf(org, intake, policy.hash, fate))),
+    )
+    if (results.some((result) => result.kind === 'refused' && result.code === 'policy-not-active')) {
+      await parts.policies.refresh(org.id)
+      continue
+    }
+    const envelopes = results.map(envelopesOf)
+    if (routed.kind === 'refuse') return routed
+    const works = routed.groups.flatMap((group, index) =>
+      (envelopes[index] ?? []).map((envelope): Work => ({ group, envelope })),
+    )
+    return { kind: 'send', works }
+  }
+  throw new GatewayError('policy', { message: 'the policy changed again and again while the message was decided' })
+}
+
+type Fate = Omit<Group, 'verdict'> & { readonly verdict: IssueRequest['verdict'] }
+
+function refusedGroup(refusal: Refusal): Fate {
+  return { verdict: 'refuse', rule: refusal.rule, terms: null, recipients: refusal.recipients }
+}
+
+function requestOf(org: Organization, intake: Intake, policyHash: string, fate: Fate): IssueRequest {
+  return {
+    org: org.id,
+    policyHash,
+    verdict: fate.verdict,
+    rule: fate.rule,
+    sender: intake.sender?.address ?? null,
+    ...(fate.terms === null ? {} : { terms: fate.terms }),
+    messageDigest: messageDigest(intake, org.traceKey),
+    recipients: fate.recipients.map(({ address }) => ({ address, retryKey: retryKey(intake, address, org.traceKey) })),
+  }
+}
+
+function envelopesOf(result: IssueResult): readonly IssuedEnvelope[] {
+  if (result.kind === 'issued') return result.envelopes
+  throw new GatewayError('key-server', { message: `issue: ${result.code}` })
+}
+
+/** The rule's own sentence. All recipients are refused with the one, so that the sender decides anew for the whole message. */
+function refuse(parts: DispatchParts, intake: Intake, refusals: readonly [Refusal, ...Refusal[]]): Answer {
+  const [{ rule, because, recipients }] = refusals
+  const others = recipients.length === intake.recipients.length ? '' : ` (because of ${recipients[0]?.mailbox})`
+  parts.metrics.refused('refused-by-rule')
+  parts.log.info('message refused by rule', { org: intake.org, incident: intake.id, rule })
+  return answerTo(new GatewayError('refused-by-rule', { words: `${because}${others}`.slice(0, 380) }), intake.id)
+}
+
+/** Seals and ships what is left to send of one envelope. */
+async function deliverEnvelope(
+  parts: DispatchParts,
+  preparation: Preparation,
+  org: Organization,
+  intake: Intake,
+  { group, envelope }: Work,
+  tally: Tally,
+  deadline: AbortSignal,
+): Promise<void> {
+  const states = new Map(envelope.recipients.map(({ address, state }) => [address, state]))
+  const left = group.recipients.filter((recipient) => {
+    const state = states.get(recipient.address)
+    return state !== undefined && noteState(tally, envelope.id, state)
+  })
+  if (left.length === 0) return
+  if (deadline.aborted) throw new GatewayError('out-of-time')
+  const prepared = await preparation.prepare({ org, intake, group, envelope })
+  try {
+    const shipment: Shipment = { id: envelope.id, recipients: left, mail: prepared.mail, sealed: prepared.sealed }
+    await ship(parts, org, intake, shipment, tally, deadline)
+  } finally {
+    await prepared.dispose()
+  }
+}
+
+/** The bounce, the outcomes that waited for it, and the reply. */
+async function conclude(
+  parts: DispatchParts,
+  org: Organization,
+  intake: Intake,
+  tally: Tally,
+  deadline: AbortSignal,
+): Promise<Answer> {
+  const settlement = settle(tally, intake.id)
+  const recordFailed = (outcome: 'failed' | 'deferred') =>
+    Promise.all(tally.failed.map(({ id, recipient, result }) => record(parts, org, id, recipient, result, outcome)))
+  if (settlement.kind === 'again') {
+    await recordFailed('deferred')
+    return settlement.answer
+  }
+  if (settlement.kind === 'done' && settlement.bounce && intake.sender !== null) {
+    const told = await bounce(parts, org, intake, tally, deadline)
+    if (!told) {
+      await recordFailed('deferred')
+      return answerTo(new GatewayError('provider'), intake.id)
+    }
+  }
+  await recordFailed('failed')
+  return settlement.answer
+}
+
+/** True once the next hop has the bounce, or refuses it for good: nobody can be told then, and trying again changes nothing. */
+async function bounce(
+  parts: DispatchParts,
+  org: Organization,
+  intake: Intake,
+  tally: Tally,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const [first] = tally.failed
+  if (intake.sender === null || first === undefined) return true
+  const mail = parts.composeBounce({
+    org: org.id,
+    organization: org.name,
+    host: parts.host,
+    id: first.id,
+    sender: intake.sender.mailbox,
+    failed: tally.failed.map(({ result }) => result),
+    fields: intake.content.header.fields,
+    nextHop: org.nextHop,
+    arrivedAt: intake.receivedAt,
+    now: parts.now(),
+  })
+  const report = await org.courier.deliver({ ...mail, signal })
+  const [result] = report.results
+  if (result?.outcome === 'failed')
+    parts.log.warn('bounce refused', { org: org.id, incident: intake.id, code: result.code })
+  return result?.outcome === 'sent' || result?.outcome === 'failed'
+}

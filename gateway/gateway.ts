@@ -1,0 +1,179 @@
+import { once } from 'node:events'
+import { mkdir } from 'node:fs/promises'
+import type { Server } from 'node:http'
+import { join } from 'node:path'
+import { createAccounts } from './accounts.ts'
+import { composeBounce } from './bounce.ts'
+import { createChanges } from './changes.ts'
+import { createComposer } from './compose.ts'
+import type { Config } from './config.ts'
+import { createFolderCopies } from './copies.ts'
+import { createCopiesServer } from './copies-http.ts'
+import { createSmtpCourier } from './courier-smtp.ts'
+import { createDispatch } from './dispatch.ts'
+import { createEgress } from './egress.ts'
+import { createKeyServer } from './key-server.ts'
+import { type Listener, openListener } from './listener.ts'
+import type { Log } from './log.ts'
+import { madeSecret } from './made-secret.ts'
+import { createMetrics } from './metrics.ts'
+import { createMtlsClient } from './mtls-client.ts'
+import { loadNoticeTemplates } from './notice.ts'
+import { createOpsServer } from './ops.ts'
+import type { Organization } from './organization.ts'
+import { createPolicyCache } from './policy-cache.ts'
+import { startPolling } from './polling.ts'
+import { createSealing } from './sealing.ts'
+import type { SessionParts } from './session.ts'
+import { createSigningKeyRing } from './signing-keys.ts'
+import { createSystemMail } from './system-mail.ts'
+
+export type Gateway = {
+  /** What listens where, by name. */
+  readonly addresses: readonly { readonly name: string; readonly address: string; readonly port: number }[]
+  /** Takes no more mail, lets what is under way have its reply, then closes everything. */
+  close(): Promise<void>
+}
+
+/** The whole process from its configuration: a list of parts. Rejects if a folder cannot be written or a port cannot be had. */
+export async function startGateway(config: Config, log: Log, now: () => Date = () => new Date()): Promise<Gateway> {
+  const folderOf = async (name: string) => {
+    const folder = join(config.data, name)
+    await mkdir(folder, { recursive: true, mode: 0o700 })
+    return folder
+  }
+  const scratch = await folderOf('scratch')
+  const metrics = createMetrics()
+  const client = createMtlsClient(config.keyServer)
+  const keyServer = createKeyServer(client)
+  const organizations = await organizationsOf(config, await folderOf('secrets'))
+  const ids = [...organizations.keys()]
+  const policies = await createPolicyCache({ organizations: ids, folder: await folderOf('policies'), keyServer, log })
+  const copies = await createFolderCopies(config.copies.folder)
+  const changes = createChanges({ folder: config.data, keyServer, copies, log })
+  const keys = createSigningKeyRing(() => keyServer.keys())
+  const templates = await loadNoticeTemplates()
+  const carryLimit = Math.min(...[...organizations.values()].map((org) => org.carryLimit))
+
+  const accept = createDispatch({
+    host: config.name,
+    organizations,
+    policies,
+    keyServer,
+    systemMail: createSystemMail({ keys, now }),
+    sealing: await createSealing({ folder: join(config.copies.folder, 'sealing'), carryLimit }),
+    composer: createComposer(templates),
+    egress: createEgress({
+      templates,
+      alarm(violation) {
+        metrics.alarm()
+        log.error('the last look stopped a mail', { incident: violation.incident, cause: violation })
+      },
+    }),
+    composeBounce,
+    copies,
+    metrics,
+    log,
+    now,
+  })
+
+  await policies.poll()
+  const polling = startPolling(async () => {
+    await policies.poll()
+    await changes.poll()
+  }, config.keyServer.pollMs)
+
+  const shared: Omit<SessionParts, 'listener' | 'rules' | 'accounts'> = {
+    host: config.name,
+    folder: scratch,
+    receivedLimit: config.limits.received,
+    sizeLimit: config.limits.size,
+    dataTimeoutMs: config.limits.dataMs,
+    budgetMs: config.limits.budgetMs,
+    accept,
+    domainsOf: (org) => policies.get(org)?.domains ?? null,
+    carriesUtf8: (org) => organizations.get(org)?.courier.capabilities()?.smtputf8 !== false,
+    log,
+    metrics,
+    now,
+  }
+  const copiesServer = createCopiesServer({
+    copies,
+    findKey: (kid) => keys.find(kid),
+    origins: config.copies.origins,
+    limit: 256,
+    now,
+    onFailure: (incident, cause) => log.error('a sealed copy was not given', { incident, cause }),
+  })
+  const opsServer = createOpsServer({
+    metrics: () => metrics.render(),
+    reasons: () => reasonsOf(keyServer, ids, policies),
+  })
+
+  const listeners: Listener[] = []
+  const addresses: { name: string; address: string; port: number }[] = []
+  const close = async () => {
+    await Promise.all(listeners.map((listener) => listener.close()))
+    await polling.stop()
+    await Promise.all([...organizations.values()].map((org) => org.courier.close()))
+    await Promise.all([closeServer(copiesServer), closeServer(opsServer)])
+    client.close()
+  }
+  try {
+    for (const { options, rules, accounts } of config.listeners) {
+      const own = { listener: options.name, rules, accounts: accounts === null ? null : createAccounts(accounts) }
+      listeners.push(await openListener(options, { ...shared, ...own }))
+    }
+    addresses.push(...listeners.map(({ name, address, port }) => ({ name, address, port })))
+    addresses.push(await listen(copiesServer, 'copies', config.copies))
+    addresses.push(await listen(opsServer, 'ops', config.ops))
+  } catch (error) {
+    await close()
+    throw error
+  }
+  return { addresses, close }
+}
+
+async function organizationsOf(config: Config, folder: string): Promise<Map<Organization['id'], Organization>> {
+  const organizations = new Map<Organization['id'], Organization>()
+  for (const { id, name, traceKey, loopSecret, nextHop, microsoft, carryLimit } of config.organizations) {
+    organizations.set(id, {
+      id,
+      name,
+      traceKey: Buffer.from(traceKey ?? (await madeSecret(folder, `${id}.trace`))),
+      loopSecret: loopSecret ?? (await madeSecret(folder, `${id}.loop`)),
+      courier: createSmtpCourier({ ...nextHop, budgetMs: config.limits.budgetMs }),
+      nextHop: nextHop.host,
+      towardsMicrosoft: microsoft,
+      carryLimit,
+    })
+  }
+  return organizations
+}
+
+function reasonsOf(
+  keyServer: { reachable(): boolean },
+  ids: readonly Organization['id'][],
+  policies: { get(org: Organization['id']): unknown },
+): string[] {
+  const unknown = ids.filter((id) => policies.get(id) === null)
+  return [
+    ...(keyServer.reachable() ? [] : ['the key server does not answer']),
+    ...unknown.map((id) => `no policy is known for ${id}`),
+  ]
+}
+
+async function listen(server: Server, name: string, { host, port }: { readonly host: string; readonly port: number }) {
+  server.listen(port, host)
+  await once(server, 'listening')
+  const bound = server.address()
+  return { name, address: host, port: bound !== null && typeof bound === 'object' ? bound.port : port }
+}
+
+async function closeServer(server: Server): Promise<void> {
+  if (!server.listening) return
+  const closed = once(server, 'close')
+  server.close()
+  server.closeIdleConnections()
+  await closed
+}

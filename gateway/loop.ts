@@ -1,0 +1,62 @@
+import { hash } from 'node:crypto'
+import { fields } from '../protocol/headers.ts'
+import type { EnvelopeId } from '../protocol/identifiers.ts'
+import { fieldsOf, parseHeader } from './header.ts'
+import type { Intake } from './intake.ts'
+import type { KeyServer } from './key-server.ts'
+import { readPart } from './mime-parts.ts'
+import { readLoopStamp } from './stamp.ts'
+
+/** A sealed mail that came back: the envelope in it is one that the key server confirmed for this organization. */
+export type Handled = {
+  readonly id: EnvelopeId
+  /** The whole envelope, exactly as confirmed. */
+  readonly sealed: Uint8Array
+  readonly link: string
+  readonly expiresAt: string
+}
+
+/** The attachment's name on every sealed mail. */
+const ATTACHMENT = 'protected-message.sealpost'
+
+/**
+ * What a stamped mail proves itself to be, or null: then it is treated like any other, and the stamp did nothing. Only the envelope is
+ * proven; whoever passes it on composes the rest anew.
+ */
+export async function recogniseHandled(
+  intake: Intake,
+  loopSecret: string,
+  keyServer: Pick<KeyServer, 'handled'>,
+): Promise<Handled | null> {
+  const [field, second] = fieldsOf(intake.content.header, fields.handled)
+  if (field === undefined || second !== undefined) return null
+  const id = readLoopStamp(field.value, intake.org, loopSecret)
+  if (id === null) return null
+  const sealed = await findEnvelope(intake)
+  if (sealed === null) return null
+  const answer = await keyServer.handled({ org: intake.org, id, digest: hash('sha256', sealed, 'base64url') })
+  return answer.handled && answer.notice !== null ? { id, sealed, ...answer.notice } : null
+}
+
+/** The attached envelope among the message's own parts, decoded. */
+async function findEnvelope(intake: Intake): Promise<Uint8Array | null> {
+  const boundary = readPart(intake.content.header).parameters.get('boundary')
+  if (boundary === undefined || boundary === '') return null
+  const chunks: Uint8Array[] = []
+  for await (const chunk of intake.content.body()) chunks.push(chunk)
+  const body = Buffer.concat(chunks)
+  const delimiter = Buffer.from(`\r\n--${boundary}`)
+  for (let at = body.indexOf(delimiter); at !== -1; ) {
+    const next = body.indexOf(delimiter, at + delimiter.length)
+    const start = body.indexOf('\r\n', at + delimiter.length)
+    if (start !== -1) {
+      const part = body.subarray(start + 2, next === -1 ? body.length : next)
+      const header = parseHeader(part)
+      if (header !== null && readPart(header).filename === ATTACHMENT) {
+        return Buffer.from(part.toString('latin1', header.bodyStart), 'base64')
+      }
+    }
+    at = next
+  }
+  return null
+}

@@ -1,0 +1,42 @@
+import closeWithGrace from 'close-with-grace'
+import { ConfigError, loadConfig } from './config.ts'
+import { startGateway } from './gateway.ts'
+import { createLog } from './log.ts'
+
+const EXIT_CONFIG = 78
+const EXIT_FAILED = 1
+/** Beyond the drain of the listeners, for what comes after it. */
+const AFTER_DRAIN_MS = 10_000
+
+async function main(args: readonly string[]): Promise<void> {
+  const [file, ...more] = args
+  if (file === undefined || more.length > 0) {
+    throw new ConfigError(['say which configuration: node gateway/main.ts <gateway.yaml>'])
+  }
+  const config = loadConfig(file)
+  const log = createLog(config.logLevel, process.stdout)
+  const gateway = await startGateway(config, log)
+  for (const { name, address, port } of gateway.addresses) {
+    process.stdout.write(`gateway ${name} listening on ${address}:${port}\n`)
+  }
+  const drain = Math.max(...config.listeners.map((listener) => listener.options.drainMs))
+  closeWithGrace({ delay: drain + AFTER_DRAIN_MS, logger: false }, async ({ err, signal }) => {
+    if (err === undefined) log.info('stopping', { reason: signal ?? 'asked to' })
+    else log.error('stopping after a fault of its own', { cause: err })
+    await gateway.close()
+  })
+}
+
+try {
+  await main(process.argv.slice(2))
+} catch (error) {
+  const faults = error instanceof ConfigError ? error.faults : [portFault(error)]
+  for (const fault of faults) process.stderr.write(`gateway: ${fault}\n`)
+  process.exitCode = error instanceof ConfigError ? EXIT_CONFIG : EXIT_FAILED
+}
+
+function portFault(error: unknown): string {
+  if (!(error instanceof Error)) return String(error)
+  const taken = 'code' in error && error.code === 'EADDRINUSE' && 'port' in error
+  return taken ? `port ${error.port} is taken by another program; stop it or configure another port` : error.message
+}

@@ -1,0 +1,129 @@
+import type { ConfirmRequest, IssuedEnvelope } from '../protocol/gateway-api.ts'
+import type { Composer, PassParts, SealedParts } from './compose.ts'
+import type { Copies } from './copies.ts'
+import type { OutgoingMail } from './courier.ts'
+import type { Egress } from './egress.ts'
+import { GatewayError } from './error.ts'
+import type { HeaderField } from './header.ts'
+import type { Intake } from './intake.ts'
+import type { Handled } from './loop.ts'
+import type { Organization } from './organization.ts'
+import type { Group } from './routing.ts'
+import { inMemory, type SealedCopy, type Sealing } from './sealing.ts'
+import { formatLoopStamp } from './stamp.ts'
+
+/** One envelope of one message, issued and not sent yet. */
+export type Order = {
+  readonly org: Organization
+  readonly intake: Intake
+  readonly group: Group
+  readonly envelope: IssuedEnvelope
+}
+
+/** A mail under the last look, ready to leave as often as needed until it is disposed of. */
+export type Prepared = {
+  readonly mail: OutgoingMail
+  readonly sealed: ConfirmRequest['sealed'] | null
+  dispose(): Promise<void>
+}
+
+/** Makes the mail that leaves from the message that came: sealed or passed on, as the verdict says. */
+export type Preparation = {
+  prepare(order: Order): Promise<Prepared>
+  /** For system mail: passed on with these fields only. */
+  withFields(fields: readonly HeaderField[]): Preparation
+  /** For a sealed mail that came back: composed anew around its envelope. */
+  withHandled(handled: Handled): Preparation
+}
+
+export type PreparationParts = {
+  readonly sealing: Sealing
+  readonly composer: Composer
+  readonly egress: Egress
+  readonly copies: Copies
+  readonly now: () => Date
+}
+
+/** Base64 in lines of 76, and the notice with its header around it. */
+const CARRIED = 1.37
+const AROUND = 65_536
+
+export function createPreparation(parts: PreparationParts): Preparation {
+  const with_ = (prepare: Preparation['prepare']): Preparation => ({
+    prepare,
+    withFields: (fields) => with_(async (order) => pass(parts, order, fields)),
+    withHandled: (handled) => with_(async (order) => composeAgain(parts, order, handled)),
+  })
+  return with_((order) =>
+    order.group.verdict === 'seal' ? seal(parts, order) : pass(parts, order, order.intake.content.header.fields),
+  )
+}
+
+async function pass(parts: PreparationParts, order: Order, fields: readonly HeaderField[]): Promise<Prepared> {
+  const { org, intake, envelope } = order
+  const { body, bodySize, eightBit } = intake.content
+  const { received, smtpUtf8 } = intake
+  const handled = formatLoopStamp({ org: org.id, id: envelope.id, secret: org.loopSecret })
+  const passed: PassParts = { received, handled, fields, body, bodySize, eightBit, smtpUtf8 }
+  const mail = parts.egress.passed(parts.composer.passed(passed), passed)
+  return { mail, sealed: null, dispose: async () => undefined }
+}
+
+async function seal(parts: PreparationParts, order: Order): Promise<Prepared> {
+  const { org, intake, envelope } = order
+  const { key } = envelope
+  if (key === null) throw new GatewayError('key-server', { message: 'issue: an envelope to seal came without its key' })
+  const dataKey = Buffer.from(key.dataKey, 'base64url')
+  const wrappedKey = Buffer.from(key.wrappedKey, 'base64url')
+  const sealingKey = { org: org.id, id: envelope.id, dataKey, wrappedKey, termsHash: key.termsHash }
+  const copy = await parts.sealing.seal(intake.content, sealingKey).finally(() => dataKey.fill(0))
+  try {
+    const carried = copy.sealedSize * CARRIED + AROUND <= limitOf(org)
+    // A mail that does not carry its envelope must not leave before the only copy is safe.
+    await parts.copies.put(envelope.id, copy, { durable: !carried })
+    const sealedParts = partsOf(parts, order, carried ? copy : null, key)
+    const { digest, sealedSize, plainSize } = copy
+    const mail = parts.egress.sealed(parts.composer.sealed(sealedParts), sealedParts)
+    return { mail, sealed: { digest, sealedSize, plainSize }, dispose: () => copy.dispose() }
+  } catch (error) {
+    await copy.dispose()
+    throw error
+  }
+}
+
+/** Nothing of the mail that came back rides along: kept fields, template and the proven envelope are all of it. */
+function composeAgain(parts: PreparationParts, order: Order, handled: Handled): Prepared {
+  const copy = inMemory(handled.sealed, 0)
+  const again: Order = { ...order, envelope: { ...order.envelope, id: handled.id } }
+  const sealedParts = partsOf(parts, again, copy, handled)
+  const mail = parts.egress.sealed(parts.composer.sealed(sealedParts), sealedParts)
+  return { mail, sealed: null, dispose: () => copy.dispose() }
+}
+
+function partsOf(
+  parts: PreparationParts,
+  { org, intake, envelope }: Order,
+  sealed: SealedCopy | null,
+  notice: { readonly link: string; readonly expiresAt: string },
+): SealedParts {
+  return {
+    org: org.id,
+    organization: org.name,
+    envelope: envelope.id,
+    link: notice.link,
+    expiresAt: notice.expiresAt,
+    sender: intake.sender?.address ?? null,
+    recipients: envelope.recipients.map((recipient) => recipient.address),
+    fields: intake.content.header.fields,
+    received: intake.received,
+    handled: formatLoopStamp({ org: org.id, id: envelope.id, secret: org.loopSecret }),
+    towardsMicrosoft: org.towardsMicrosoft,
+    sealed,
+    now: parts.now(),
+  }
+}
+
+/** The largest mail that the next hop takes, as far as is known. */
+function limitOf(org: Organization): number {
+  return Math.min(org.carryLimit, org.courier.capabilities()?.size || org.carryLimit)
+}

@@ -1,0 +1,60 @@
+import type { Terms } from '../protocol/gateway-api.ts'
+import { domainOf } from '../protocol/identifiers.ts'
+import { decideOutbound, type OutboundVerdict, type Policy } from '../rulebook/index.ts'
+import type { MessageFacts } from './facts.ts'
+import type { IntakeRecipient } from './intake.ts'
+
+/** Recipients of one message that share a fate: one request to the key server, and one mail. */
+export type Group = {
+  readonly verdict: 'seal' | 'pass'
+  readonly rule: string
+  /** With `seal`. */
+  readonly terms: Terms | null
+  readonly recipients: readonly IntakeRecipient[]
+}
+
+export type Refusal = {
+  readonly rule: string
+  /** The rule's own sentence, for the client. */
+  readonly because: string
+  readonly recipients: readonly IntakeRecipient[]
+}
+
+export type Route =
+  | { readonly kind: 'send'; readonly groups: readonly Group[] }
+  /** A rule refuses at least one recipient; then the whole message is refused, for the sender to decide anew. */
+  | { readonly kind: 'refuse'; readonly refusals: readonly [Refusal, ...Refusal[]] }
+
+/** A verdict for every recipient, and who shares it. Pure. */
+export function route(policy: Policy, message: MessageFacts, recipients: readonly IntakeRecipient[]): Route {
+  const byFate = new Map<string, { verdict: OutboundVerdict; recipients: IntakeRecipient[] }>()
+  for (const recipient of recipients) {
+    const verdict = decideOutbound(policy, { message, recipient: recipientFacts(policy, recipient) })
+    const fate = fateOf(verdict)
+    const known = byFate.get(fate)
+    if (known === undefined) byFate.set(fate, { verdict, recipients: [recipient] })
+    else known.recipients.push(recipient)
+  }
+  const groups: Group[] = []
+  const refusals: Refusal[] = []
+  for (const { verdict, recipients: shared } of byFate.values()) {
+    if (verdict.kind === 'refuse') refusals.push({ rule: verdict.rule, because: verdict.because, recipients: shared })
+    else groups.push({ verdict: verdict.kind, rule: verdict.rule, terms: termsOf(verdict), recipients: shared })
+  }
+  const [first, ...rest] = refusals
+  return first === undefined ? { kind: 'send', groups } : { kind: 'refuse', refusals: [first, ...rest] }
+}
+
+function recipientFacts(policy: Policy, recipient: IntakeRecipient) {
+  const domain = domainOf(recipient.address)
+  return { address: recipient.address, domain, internal: policy.domains.includes(domain) }
+}
+
+function termsOf(verdict: OutboundVerdict): Terms | null {
+  return verdict.kind === 'seal' ? verdict.terms : null
+}
+
+/** The rule is part of it: the log says for each envelope which rule sealed it. */
+function fateOf(verdict: OutboundVerdict): string {
+  return JSON.stringify([verdict.kind, verdict.rule, termsOf(verdict)])
+}
