@@ -1,3 +1,4 @@
+import { hash } from 'node:crypto'
 import { domainToASCII } from 'node:url'
 import type { PassParts, SealedParts } from './compose.ts'
 
@@ -35,7 +36,7 @@ export function sealedHeaderFault(header: string, parts: SealedParts): Framing |
     if (form !== null) return form
     if (i === 0) {
       if (field.raw !== `Received: ${parts.received}\r\n`) return 'our Received field is not the first'
-    } else if (field.key === 'content-type') {
+    } else if (field.raw.startsWith('Content-Type:')) {
       if (framing !== null) return 'there are two Content-Type fields'
       framing = framingOf(field.body, parts)
       if (framing === null) return 'the Content-Type is not ours'
@@ -89,47 +90,65 @@ function framingOf(body: string, parts: SealedParts): Framing | null {
 }
 
 /** Every accepted field of a name: as it stood, and its words with whatever coding taken off. */
-type Source = ReadonlyMap<string, { readonly raws: Set<string>; readonly words: string }>
+type Known = { readonly raws: Set<string>; words: string; awkward: boolean }
+type Source = ReadonlyMap<string, Readonly<Known>>
 
 function sourceOf(parts: SealedParts): Source {
-  const source = new Map<string, { raws: Set<string>; words: string }>()
+  const source = new Map<string, Known>()
   for (const { key, raw } of parts.fields) {
     const text = Buffer.from(raw.buffer, raw.byteOffset, raw.length)
-    const known = source.get(key) ?? { raws: new Set<string>(), words: '' }
-    known.raws.add(text.toString('latin1'))
-    known.words += `\n${text.toString('utf8')}\n${text.toString('latin1')}`
+    const known = source.get(key) ?? { raws: new Set<string>(), words: '', awkward: false }
+    const octets = text.toString('latin1')
+    known.raws.add(octets)
+    if (isAwkward(octets)) {
+      known.awkward = true
+      known.words += `\n${text.toString('utf8')}\n${octets}`
+    }
     source.set(key, known)
   }
   return source
 }
 
 function isOurs(field: Field, parts: SealedParts): boolean {
-  const value = field.body.trim()
-  switch (field.key) {
-    case 'sealpost-handled':
+  const [name = ''] = field.raw.split(':')
+  const value = field.body.startsWith(' ') ? field.body.slice(1) : ''
+  switch (name) {
+    case 'Sealpost-Handled':
       return value === parts.handled
-    case 'mime-version':
+    case 'MIME-Version':
       return value === '1.0'
-    case 'subject':
+    case 'Subject':
       return parts.subject !== undefined && bare(decoded(value)) === bare(parts.subject)
-    case 'from':
+    case 'From':
       return value === (parts.sender ?? `MAILER-DAEMON@${parts.org}`) || sameUtf8(value, parts.sender)
-    case 'date':
-      return /^\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d \+0000$/.test(value)
-    case 'message-id':
-      return value.endsWith(`@${parts.org}>`) && /^<[\w-]{22}@[\w.-]+>$/.test(value)
+    case 'Date':
+      return value === `${parts.now.toUTCString().slice(0, -3)}+0000`
+    case 'Message-ID':
+      return value === `<${madeId(parts)}@${parts.org}>`
     default:
       return false
   }
 }
 
-/** A kept field is its own octets, or holds no word that the accepted fields of its name do not hold. */
+/** docs/format.md, "The outgoing mail". */
+function madeId(parts: SealedParts): string {
+  return hash('sha256', `sealpost/message-id/v1\n${parts.envelope}`, 'base64url').slice(0, 22)
+}
+
+/** Cannot leave as it is: 8-bit or control characters, a line that is too long or blank, space before the colon. */
+function isAwkward(raw: string): boolean {
+  if (/[^\t\r\n\x20-\x7e]|\r(?!\n)|(?<!\r)\n|^\S+[ \t]+:/.test(raw) || !raw.endsWith('\r\n')) return true
+  return raw.split('\r\n').some((line, i, lines) => line.length > 998 || (i < lines.length - 1 && line.trim() === ''))
+}
+
+/** A kept field is its own octets or, where those cannot leave, holds no word that the accepted fields of its name do not hold. */
 function isKeptFrom(field: Field, parts: SealedParts, source: Source): boolean {
   if (!isAllowedOutside(field.key, parts.towardsMicrosoft)) return false
   if (field.key === 'subject' && parts.subject !== undefined) return false
   const known = source.get(field.key)
   if (known === undefined) return false
   if (known.raws.has(field.raw)) return true
+  if (!known.awkward) return false
   const haystack = bare(known.words)
   const ascii = bare(known.words.replace(/@([^\s<>(),;"@]+)/g, (_, domain: string) => `@${domainToASCII(domain)}`))
   const words = decoded(Buffer.from(field.body, 'latin1').toString('utf8')).split(/[\s<>,"\\]+/)

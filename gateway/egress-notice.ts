@@ -90,7 +90,7 @@ function isTextSlot(name: string, value: string, parts: SealedParts): boolean {
     case 'origin':
       return value !== '' && parts.link === `${value}m/${parts.envelope}`
     case 'expires':
-      return isExpiry(value, parts.expiresAt)
+      return isExpiry(value, parts)
     case 'openers':
       return value.split('\r\n').every((line) => line.startsWith('- ') && isOpener(line.slice(2), parts))
     case 'attachment':
@@ -118,13 +118,23 @@ function isOpener(line: string, parts: SealedParts): boolean {
   return line === UNNAMED || /^and \d{1,4} more$/.test(line) || parts.recipients.some((address) => address === line)
 }
 
-function isExpiry(value: string, expiresAt: string): boolean {
-  const match = /^\w+, (\d{1,2} \w+ \d{4}), (\d\d:\d\d) UTC \(\d+ (?:days|hours|minutes) after it was sent\)$/.exec(
-    value,
-  )
+const EXPIRY = /^(\w+), (\d{1,2}) (\w+) (\d{4}), (\d\d:\d\d) UTC \((\d{1,6}) (days|hours|minutes) after it was sent\)$/
+const weekday = new Intl.DateTimeFormat('en-US', { weekday: 'long', timeZone: 'UTC' })
+const month = new Intl.DateTimeFormat('en-US', { month: 'long', timeZone: 'UTC' })
+const units: Readonly<Record<string, number>> = { days: 86_400_000, hours: 3_600_000, minutes: 60_000 }
+
+function isExpiry(value: string, parts: SealedParts): boolean {
+  const match = EXPIRY.exec(value)
   if (match === null) return false
-  const minute = Math.floor(Date.parse(expiresAt) / 60_000)
-  return Date.parse(`${match[1]} ${match[2]} GMT`) === minute * 60_000
+  const at = new Date(parts.expiresAt)
+  const [, dayName, day, monthName, year, time, count, unit = ''] = match
+  const left = Math.max(0, at.getTime() - parts.now.getTime())
+  return (
+    dayName === weekday.format(at) &&
+    monthName === month.format(at) &&
+    `${year}-${day?.padStart(2, '0')} ${time}` === at.toISOString().replace(/-\d\d-(\d\d)T(\d\d:\d\d).*/, '-$1 $2') &&
+    Math.abs(Number(count) * (units[unit] ?? 0) - left) <= (units[unit] ?? 0) / 2 + 30_000
+  )
 }
 
 function undoQuotedPrintable(text: string): string {

@@ -1,0 +1,218 @@
+import { randomInt } from 'node:crypto'
+import t from 'tap'
+import { createComposer, type PassParts, type SealedParts } from '../../gateway/compose.ts'
+import type { OutgoingMail } from '../../gateway/courier.ts'
+import { createEgress, EgressViolation } from '../../gateway/egress.ts'
+import { answerTo } from '../../gateway/error.ts'
+import { loadNoticeTemplates } from '../../gateway/notice.ts'
+import type { Address } from '../../protocol/identifiers.ts'
+import { readCorpus } from './corpus.ts'
+import { copyOf, fieldsIn, octetsOf, partsOf } from './sealed-mail.ts'
+
+const templates = await loadNoticeTemplates()
+const composer = createComposer(templates)
+const alarms: EgressViolation[] = []
+const egress = createEgress({ templates, alarm: (violation) => alarms.push(violation) })
+
+const message =
+  'Received: from a by b; Sun, 22 Nov 2026 14:00:00 +0000\r\nFrom: Anna <anna@acme.example>\r\nTo: bo@example.org\r\n' +
+  'Subject: hello there\r\nX-Secret: kept inside only\r\n\r\nThe body of it.\r\n'
+
+/** A mail of these octets, in chunks of `step`. */
+function mailOf(octets: Uint8Array, step = octets.length): OutgoingMail {
+  return {
+    size: octets.length,
+    smtputf8: false,
+    eightBit: false,
+    async *open() {
+      for (let at = 0; at < octets.length; at += step) yield octets.subarray(at, at + step)
+    },
+  }
+}
+
+/** What gets past the look, and what stopped it. */
+async function look(octets: Uint8Array, parts: SealedParts, step?: number) {
+  const passed: Uint8Array[] = []
+  try {
+    for await (const chunk of egress.sealed(mailOf(octets, step), parts).open()) passed.push(chunk)
+    return { passed: Buffer.concat(passed), check: null }
+  } catch (error) {
+    if (!(error instanceof EgressViolation)) throw error
+    return { passed: Buffer.concat(passed), check: error.check }
+  }
+}
+
+t.test('what the composer makes passes untouched, whatever the chunks', async (t) => {
+  for (const size of [3, 57, 5000, 114_000]) {
+    const parts = partsOf(message, { sealed: copyOf(size) })
+    const octets = await octetsOf(composer.sealed(parts))
+    for (const step of [1, 77, 78, 1000, octets.length]) {
+      if (step === 1 && size > 5000) continue
+      const { passed, check } = await look(octets, parts, step)
+      t.equal(check, null, `${size} in chunks of ${step}`)
+      t.ok(passed.equals(octets))
+    }
+  }
+})
+
+t.test('names that need quoting, coding or escaping pass as well', async (t) => {
+  const utf8 = Buffer.from(
+    'From: Jörg <anna@acme.example>\r\nTo: Ю <юзер@bücher.example>, "A & B" <o\'x@example.org>\r\nSubject: Grüße, und noch viel mehr Grüße als in ein Wort passen; wirklich sehr viele\r\n\r\n',
+  )
+  const parts = partsOf(utf8, {
+    organization: 'Société <Générale> & Söhne',
+    recipients: ['юзер@xn--bcher-kva.example' as Address, "o'x@example.org" as Address],
+  })
+  const { check } = await look(await octetsOf(composer.sealed(parts)), parts)
+  t.equal(check, null)
+  for (const extra of [{ sealed: null }, { sender: null }, { subject: 'Geschützt' }, { recipients: [] }] as const) {
+    const some = partsOf('To: bo@example.org\r\nSubject: x\r\n\r\n', extra)
+    t.equal((await look(await octetsOf(composer.sealed(some)), some)).check, null)
+  }
+})
+
+t.test('any altered octet is stopped, and none at or behind it leaves', async (t) => {
+  const parts = partsOf(message)
+  const octets = await octetsOf(composer.sealed(parts))
+  const places = Array.from({ length: 1500 }, () => randomInt(octets.length))
+  for (const place of places) {
+    const altered = Buffer.from(octets)
+    altered[place] = (altered[place] ?? 0) ^ (1 << randomInt(8))
+    const { passed, check } = await look(altered, parts, 512)
+    if (check === null || passed.length > place)
+      t.fail(`octet ${place}: ${JSON.stringify(altered.toString('latin1', place - 20, place + 20))}`)
+  }
+  t.pass(`${places.length} altered mails`)
+})
+
+t.test('what was added anywhere is stopped', async (t) => {
+  const parts = partsOf(message)
+  const octets = (await octetsOf(composer.sealed(parts))).toString('latin1')
+  const additions: [string, string, string][] = [
+    ['a field of the message that stays inside', 'MIME-Version', 'X-Secret: kept inside only\r\nMIME-Version'],
+    ['a kept field with other words', 'Subject: hello there', 'Subject: The body of it.'],
+    ['a second Content-Type', 'MIME-Version', 'Content-Type: text/plain\r\nMIME-Version'],
+    ['a made-up field', 'MIME-Version', 'X-New: 1\r\nMIME-Version'],
+    ['a blind recipient', 'MIME-Version', 'Bcc: eve@example.org\r\nMIME-Version'],
+    ['text in the notice', 'Open it in your browser:\r\n', 'Open it in your browser:\r\nThe body of it.\r\n'],
+    ['another link', 'href="https://mail.acme.example/', 'href="https://evil.example/'],
+    ['an opener who is no recipient', '- bo@example.org', '- eve@example.org'],
+    ['text before the first part', '\r\n\r\n--=_sealpost-m', '\r\n\r\nThe body of it.\r\n--=_sealpost-m'],
+    [
+      'text behind the last part',
+      '--=_sealpost-m-dGhpcyBpcyBhIHRlc3QhIQ--\r\n',
+      '--=_sealpost-m-dGhpcyBpcyBhIHRlc3QhIQ--\r\nThe body of it.\r\n',
+    ],
+    [
+      'another part',
+      '\r\n--=_sealpost-m-dGhpcyBpcyBhIHRlc3QhIQ--',
+      '\r\n--=_sealpost-m-dGhpcyBpcyBhIHRlc3QhIQ\r\n\r\nx\r\n--=_sealpost-m-dGhpcyBpcyBhIHRlc3QhIQ--',
+    ],
+  ]
+  for (const [what, from, to] of additions) {
+    const altered = octets.replace(from, () => to)
+    t.not(altered, octets, `${what}: was added`)
+    const { passed, check } = await look(Buffer.from(altered, 'latin1'), parts)
+    t.type(check, 'string', what)
+    t.notOk(
+      passed.includes('The body of it.') || passed.includes('evil') || passed.includes('eve@'),
+      `${what}: did not leave`,
+    )
+  }
+})
+
+t.test('a mail that is cut off is stopped', async (t) => {
+  const parts = partsOf(message)
+  const octets = await octetsOf(composer.sealed(parts))
+  for (const length of [0, 10, 500, octets.length - 100, octets.length - 1]) {
+    t.type((await look(octets.subarray(0, length), parts)).check, 'string', `${length} octets`)
+  }
+})
+
+t.test('another sealed copy, or clear text in base64, is stopped', async (t) => {
+  const parts = partsOf(message)
+  const octets = await octetsOf(composer.sealed({ ...parts, sealed: copyOf(4000) }))
+  t.equal((await look(octets, parts)).check, 'the attachment is not the sealed copy')
+  const clear = Buffer.from('The body of it. '.repeat(250))
+  const sealed = {
+    ...copyOf(4000),
+    bytes: clear,
+    chunks: async function* () {
+      yield clear
+    },
+  }
+  const both = { ...parts, sealed }
+  t.equal((await look(await octetsOf(composer.sealed(both)), both)).check, 'the attachment is no envelope')
+})
+
+t.test('a violation is an alarm with an incident, and a refusal for good', async (t) => {
+  alarms.length = 0
+  const parts = partsOf(message)
+  await look(Buffer.from('Subject: x\r\n\r\nclear'), parts)
+  t.equal(alarms.length, 1)
+  t.match(alarms[0]?.incident, /^[\w-]{16}$/)
+  t.match(answerTo(alarms[0], 'i'), { code: 554, status: '5.6.0' })
+  t.notMatch(alarms[0]?.message, /clear/)
+})
+
+function passOf(header: string, body: string, extra: Partial<PassParts> = {}): PassParts {
+  return {
+    received: 'from a by b',
+    handled: 'v=1',
+    fields: fieldsIn(`${header}\r\n`),
+    async *body() {
+      yield Buffer.from(body, 'latin1')
+    },
+    bodySize: body.length,
+    eightBit: false,
+    smtpUtf8: false,
+    ...extra,
+  }
+}
+
+t.test('a passed mail goes on as it is', async (t) => {
+  for (const [header, body] of [
+    ['Subject: x\r\n', '\r\nbody\r\n\r\nmore\r\n'],
+    ['Subject: x\r\n', ''],
+    ['', '\r\nbody'],
+  ] as const) {
+    const parts = passOf(header, body)
+    const mail = composer.passed(parts)
+    t.ok((await octetsOf(egress.passed(mail, parts))).equals(await octetsOf(mail)))
+  }
+})
+
+t.test('a passed mail with a field that must reach no recipient is stopped', async (t) => {
+  const parts = passOf('Subject: x\r\n', '\r\nbody')
+  const mail = composer.passed(parts)
+  const clear = (await octetsOf(mail)).toString('latin1')
+  for (const field of [
+    'Bcc: eve@example.org',
+    'bcc : a@b.c',
+    'Sealpost-Tenant: s',
+    'X-MS-Exchange-Organization-A: 1',
+    'Resent-Bcc: a',
+  ]) {
+    const altered = mailOf(
+      Buffer.from(
+        clear.replace('Subject', () => `${field}\r\nSubject`),
+        'latin1',
+      ),
+      9,
+    )
+    await t.rejects(octetsOf(egress.passed(altered, parts)), { code: 'egress' }, field)
+  }
+  await t.rejects(octetsOf(egress.passed({ ...mail, size: mail.size + 1 }, parts)), { code: 'egress' }, 'cut')
+})
+
+const corpus = readCorpus() ?? []
+const absent = corpus.length === 0 ? '../shared/corpus is absent: skipped' : false
+
+t.test('every message of the corpus passes the look when composed', { skip: absent }, async (t) => {
+  for (const { name, octets } of corpus) {
+    const parts = partsOf(octets)
+    const { check } = await look(await octetsOf(composer.sealed(parts)), parts)
+    if (check !== null) t.fail(`${name}: ${check}`)
+  }
+  t.pass(`${corpus.length} messages`)
+})
