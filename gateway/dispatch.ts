@@ -219,16 +219,15 @@ async function bounce(
   tally: Tally,
   signal: AbortSignal,
 ): Promise<boolean> {
-  const [first] = tally.failed
-  if (intake.sender === null || first === undefined) return true
+  if (intake.sender === null) return true
   const mail = parts.composeBounce({
     org: org.id,
     organization: org.name,
     host: parts.host,
-    id: first.id,
     sender: intake.sender.mailbox,
     failed: tally.failed.map(({ result }) => result),
     fields: intake.content.header.fields,
+    stamp: null,
     nextHop: org.nextHop,
     arrivedAt: intake.receivedAt,
     now: parts.now(),
