@@ -1,0 +1,244 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import { createWriteStream } from 'node:fs'
+import { access, copyFile, mkdir, writeFile } from 'node:fs/promises'
+import { createServer } from 'node:net'
+import { join, resolve } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { stringify } from 'yaml'
+import { certs } from './certs.ts'
+
+/**
+ * A whole Sealpost on one machine: a key server and gateways for the sample organization `acme.example`, on loopback, with everything that
+ * they write in one folder. The demo, the scenarios and the benchmark live in one.
+ */
+
+const root = resolve(import.meta.dirname, '..')
+
+/** TCP ports on 127.0.0.1. */
+export type Ports = {
+  readonly public: number
+  readonly gateways: number
+  readonly keyserverOps: number
+  readonly smtp: number
+  readonly copies: number
+  readonly gatewayOps: number
+}
+
+export type GatewayPorts = Pick<Ports, 'smtp' | 'copies' | 'gatewayOps'>
+
+export type HouseOptions = {
+  readonly folder: string
+  readonly ports: Ports
+  /** Where sealed mail is handed on, and codes. */
+  readonly provider: NextHop
+  /** The policy; the sample of acme.example by default. */
+  readonly policy?: string
+  /** The ports of the second gateway, `gw2`, where there is one. */
+  readonly second?: GatewayPorts
+  /** Laid over what stands in the key server's configuration, member by member. */
+  readonly keyserver?: Readonly<Record<string, unknown>>
+  /** Laid over what stands in each gateway's. */
+  readonly gateway?: Readonly<Record<string, unknown>>
+}
+
+export type NextHop = { readonly host: string; readonly port: number } & Readonly<Record<string, unknown>>
+
+/** A running process of ours; its standard output and error go to `log`. */
+export type Running = {
+  readonly child: ChildProcess
+  readonly log: string
+  /** Ends it: SIGTERM, and SIGKILL where that has not helped in 10 s. */
+  stop(): Promise<void>
+  /** Ends it at once, as a power cut would. */
+  kill(): Promise<void>
+}
+
+/** The files of a house, written; nothing runs yet. What is already there (certificates, keys, database, spool) is kept. */
+export type House = {
+  readonly folder: string
+  readonly ports: Ports
+  readonly origin: string
+  readonly database: string
+  readonly policyFile: string
+  startKeyserver(): Promise<Running>
+  startGateway(): Promise<Running>
+  /** `gw2`, at the ports of {@link HouseOptions.second}. Throws where none are given. */
+  startSecondGateway(): Promise<Running>
+}
+
+/** Writes configuration, certificates and policy of a house into its folder. Throws where the folder cannot be written. */
+export async function buildHouse(options: HouseOptions): Promise<House> {
+  const { ports } = options
+  const folder = resolve(options.folder)
+  const at = (...parts: string[]) => join(folder, ...parts)
+  for (const sub of ['policies', 'keyserver']) await mkdir(at(sub), { recursive: true, mode: 0o700 })
+  if (!(await exists(at('certs', 'ca.pem')))) await makeCertificates(at('certs'))
+  for (const secret of ['trace.key', 'loop.secret']) await makeSecret(at(secret))
+  const policyFile = at('policies', 'acme.example.yaml')
+  if (options.policy !== undefined) await writeFile(policyFile, options.policy)
+  else if (!(await exists(policyFile))) await copyFile(join(root, 'policies', 'acme.example.yaml'), policyFile)
+  const origin = `http://localhost:${ports.public}`
+  await writeFile(at('keyserver.yaml'), stringify({ ...keyserverConfig(options, origin), ...options.keyserver }))
+  const startGateway = async (name: string, own: GatewayPorts) => {
+    const file = at(`gateway-${name}.yaml`)
+    await writeFile(file, stringify({ ...gatewayConfig(options, origin, name, own), ...options.gateway }))
+    return start('gateway', join(root, 'gateway', 'main.ts'), file, at(`gateway-${name}.log`), own.gatewayOps)
+  }
+  return {
+    folder,
+    ports,
+    origin,
+    database: at('keyserver', 'keyserver.sqlite'),
+    policyFile,
+    startKeyserver: () =>
+      start(
+        'keyserver',
+        join(root, 'keyserver', 'main.ts'),
+        at('keyserver.yaml'),
+        at('keyserver.log'),
+        ports.keyserverOps,
+      ),
+    startGateway: () => startGateway('gw1', ports),
+    startSecondGateway: async () => {
+      if (options.second === undefined) throw new Error('the second gateway has no ports')
+      return startGateway('gw2', options.second)
+    },
+  }
+}
+
+function keyserverConfig(options: HouseOptions, origin: string): Record<string, unknown> {
+  const { ports, provider } = options
+  const copies = (port: number) => ({ organizations: ['acme.example'], copies: `http://localhost:${port}` })
+  return {
+    organizations: { 'acme.example': { url: origin, from: 'no-reply@acme.example', domains: ['acme.example'] } },
+    policies: 'policies',
+    database: 'keyserver/keyserver.sqlite',
+    keyStore: 'keyserver/keys',
+    kek: { file: 'keyserver/organization.key' },
+    public: { host: '127.0.0.1', port: ports.public, url: origin },
+    gatewayListener: {
+      host: '127.0.0.1',
+      port: ports.gateways,
+      tls: { cert: 'certs/keyserver.pem', key: 'certs/keyserver.key', ca: 'certs/ca.pem' },
+    },
+    ops: { host: '127.0.0.1', port: ports.keyserverOps },
+    gateways: { gw1: copies(ports.copies), gw2: copies(options.second?.copies ?? ports.copies) },
+    officers: { officer1: { organizations: ['acme.example'] } },
+    mail: { host: provider.host, port: provider.port, security: 'none' },
+  }
+}
+
+function gatewayConfig(
+  { provider, ports }: HouseOptions,
+  origin: string,
+  name: string,
+  own: GatewayPorts,
+): Record<string, unknown> {
+  const host = '127.0.0.1'
+  return {
+    name: `${name}.acme.example`,
+    data: name,
+    organizations: {
+      'acme.example': {
+        name: 'Acme',
+        nextHop: provider,
+        traceKey: { file: 'trace.key' },
+        loopSecret: { file: 'loop.secret' },
+      },
+    },
+    listeners: [
+      {
+        name: 'submission',
+        host,
+        port: own.smtp,
+        tls: { mode: 'starttls', cert: 'certs/gateway.pem', key: 'certs/gateway.key' },
+        clients: [{ org: 'acme.example', from: 'anyone' }],
+      },
+    ],
+    keyServer: {
+      url: `https://localhost:${ports.gateways}`,
+      cert: `certs/gateway-${name}.pem`,
+      key: `certs/gateway-${name}.key`,
+      ca: 'certs/ca.pem',
+    },
+    copies: { host, port: own.copies, origins: [origin] },
+    ops: { host, port: own.gatewayOps },
+  }
+}
+
+/** A random secret in a file of its own, which the gateways share. An old one is kept. */
+async function makeSecret(file: string): Promise<void> {
+  if (!(await exists(file))) await writeFile(file, randomBytes(32).toString('hex'), { mode: 0o600 })
+}
+
+async function makeCertificates(folder: string): Promise<void> {
+  const said: string[] = []
+  const code = await certs(['init', '--to', folder, '--gateway', 'gw1', '--gateway', 'gw2', '--officer', 'officer1'], {
+    out: (line: string) => said.push(line),
+    err: (line: string) => said.push(line),
+  })
+  if (code !== 0) throw new Error(`certificates could not be made: ${said.join(' ')}`)
+}
+
+async function start(name: string, program: string, config: string, log: string, opsPort: number): Promise<Running> {
+  const child = spawn(process.execPath, [program, config], { stdio: ['ignore', 'pipe', 'pipe'] })
+  const file = createWriteStream(log, { flags: 'a', mode: 0o600 })
+  let tail = ''
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.on('data', (chunk: Buffer) => {
+      file.write(chunk)
+      tail = (tail + chunk.toString()).slice(-2000)
+    })
+  }
+  const ended = once(child, 'exit')
+  const running: Running = {
+    child,
+    log,
+    stop: async () => {
+      child.kill('SIGTERM')
+      const hard = setTimeout(() => child.kill('SIGKILL'), 10_000)
+      if (child.exitCode === null && child.signalCode === null) await ended
+      clearTimeout(hard)
+    },
+    kill: async () => {
+      child.kill('SIGKILL')
+      if (child.exitCode === null && child.signalCode === null) await ended
+    },
+  }
+  for (let waited = 0; waited < 20_000; waited += 50) {
+    if (child.exitCode !== null) throw new Error(`the ${name} did not start; it said: ${tail.trim()}`)
+    if (await answers(`http://127.0.0.1:${opsPort}/health/ready`)) return running
+    await sleep(50)
+  }
+  await running.kill()
+  throw new Error(`the ${name} was not ready within 20 s; it said: ${tail.trim()}`)
+}
+
+async function answers(url: string): Promise<boolean> {
+  try {
+    return (await fetch(url, { signal: AbortSignal.timeout(1000) })).ok
+  } catch {
+    return false // not listening yet
+  }
+}
+
+/** So many free TCP ports of 127.0.0.1, all different. */
+export async function freePorts(count: number): Promise<number[]> {
+  const servers = Array.from({ length: count }, () => createServer().listen(0, '127.0.0.1'))
+  await Promise.all(servers.map((server) => once(server, 'listening')))
+  const ports = servers.map((server) => {
+    const address = server.address()
+    return address !== null && typeof address === 'object' ? address.port : 0
+  })
+  await Promise.all(servers.map((server) => once(server.close(), 'close')))
+  return ports
+}
+
+async function exists(path: string): Promise<boolean> {
+  return access(path).then(
+    () => true,
+    () => false,
+  )
+}
