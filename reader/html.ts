@@ -2,7 +2,6 @@ import DOMPurify from 'dompurify'
 import { toDataUrl } from './file.ts'
 import type { InlineImage } from './message.ts'
 import { cleanStyle, inlineStyles } from './style.ts'
-import type { Trusted } from './trusted.ts'
 
 /** HTML of a message, made harmless: no script, no form, nothing that loads from anywhere. */
 export type CleanHtml = {
@@ -52,11 +51,10 @@ const FORBIDDEN_TAGS = [
  * Cleans one HTML part as a document of its own. `cid:` images become data: URLs, all others give way to their alternative text; links open in
  * a new tab that learns nothing of this page.
  */
-export function cleanHtml(html: string, images: ReadonlyMap<string, InlineImage>, trusted: Trusted): CleanHtml {
-  const inert = new DOMParser().parseFromString(trusted.createHTML(html), 'text/html')
-  const css = [...inert.querySelectorAll('style')].map((style) => style.textContent).join('\n')
+export function cleanHtml(html: string, images: ReadonlyMap<string, InlineImage>): CleanHtml {
+  const { rest, css } = withoutStyles(html)
   // With RETURN_DOM the answer is the body of an inert document.
-  const body = DOMPurify.sanitize(html, {
+  const body = DOMPurify.sanitize(rest, {
     USE_PROFILES: { html: true },
     FORBID_TAGS: FORBIDDEN_TAGS,
     ALLOW_DATA_ATTR: false,
@@ -74,6 +72,22 @@ export function cleanHtml(html: string, images: ReadonlyMap<string, InlineImage>
   frame.style.cssText = body.style.cssText
   frame.append(...body.childNodes)
   return { html: frame.outerHTML, remoteImages }
+}
+
+/**
+ * Takes style elements and comments out before anything parses the HTML: a style element is refused by the page's policy even in a document
+ * that is never shown. What is left is cleaned as a whole, so it does not matter what a hostile message makes of this cut.
+ */
+function withoutStyles(html: string): { readonly rest: string; readonly css: string } {
+  const css: string[] = []
+  const rest = html.replace(
+    /<!--[\s\S]*?-->|<style\b[^>]*>([\s\S]*?)<\/style\s*>/gi,
+    (_, style: string | undefined) => {
+      if (style !== undefined) css.push(style)
+      return ''
+    },
+  )
+  return { rest, css: css.join('\n') }
 }
 
 function settleElement(element: HTMLElement): void {
@@ -109,9 +123,17 @@ function settleImage(image: HTMLImageElement, images: ReadonlyMap<string, Inline
     image.replaceWith(alternative === '' || pixel ? '' : `[${alternative}]`)
     return !/^https?:|^\/\//i.test(source)
   }
-  image.style.maxWidth = '100%'
-  image.style.height = 'auto'
+  fit(image)
   return true
+}
+
+/** Shrinks with the frame, in the proportions that were asked for. */
+function fit(image: HTMLImageElement): void {
+  image.style.maxWidth = '100%'
+  const [width, height] = [image.getAttribute('width') ?? '', image.getAttribute('height') ?? '']
+  if (!/^[1-9]\d*$/.test(width) || !/^[1-9]\d*$/.test(height)) return
+  image.style.aspectRatio = `${width} / ${height}`
+  image.style.height = 'auto'
 }
 
 function decodeCid(cid: string): string {

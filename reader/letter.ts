@@ -18,6 +18,9 @@ export type Letter = {
   readonly trusted: Trusted
   readonly now: number
   readonly onRevoke: () => void
+  /** The proven address. */
+  readonly person: string
+  readonly onForget: () => void
 }
 
 /** The message: who sent it, as the key server vouches, what it says, what came with it. */
@@ -40,6 +43,12 @@ export function letterView(letter: Letter): HTMLElement {
         'Save the whole message (.eml)',
       ),
       release.role === 'sender' ? revokeControl(letter.onRevoke) : null,
+    ),
+    h(
+      'p',
+      { class: 'small person' },
+      `Opened for ${letter.person}. Other messages for this address open here without a new code for a while. `,
+      h('button', { type: 'button', class: 'quiet', click: letter.onForget }, 'Forget me on this device'),
     ),
   )
 }
@@ -86,7 +95,7 @@ function claimedSender({ sender }: Release, message: Message | null): HTMLElemen
   if (!from || from.address === '' || from.address.toLowerCase() === sender?.toLowerCase()) return []
   const shown = from.name === '' ? from.address : `${from.name} <${from.address}>`
   const note = h('span', { class: 'small block' }, 'This is what the message says. It was not verified.')
-  return pair('Signed as', h('dd', { class: 'doubtful' }, shown, note))
+  return pair('Says it is from', h('dd', { class: 'doubtful' }, shown, note))
 }
 
 function people(label: string, addresses: readonly string[] = []): HTMLElement[] {
@@ -135,7 +144,7 @@ function notice(title: string, text: string): HTMLElement {
 
 function sectionView(section: Section, index: number, { message, trusted }: Letter): HTMLElement {
   if (section.kind === 'text') return h('div', { class: 'text' }, linkedText(section.text.trimEnd()))
-  const clean = cleanHtml(section.html, message?.images ?? new Map(), trusted)
+  const clean = cleanHtml(section.html, message?.images ?? new Map())
   const title = index === 0 ? 'Text of the message' : `Text of the message, part ${index + 1}`
   const frame = createMessageFrame(clean, title, trusted)
   const { remoteImages } = clean
@@ -157,12 +166,11 @@ function sectionView(section: Section, index: number, { message, trusted }: Lett
 
 function plainToggle(frame: HTMLElement, text: string): HTMLElement {
   const plain = h('div', { class: 'text', hidden: '' }, linkedText(text.trimEnd()))
-  const button = h('button', { type: 'button', class: 'quiet', 'aria-pressed': 'false' }, 'Show as plain text')
+  const button = h('button', { type: 'button', class: 'quiet' }, 'Show as plain text')
   button.addEventListener('click', () => {
-    const toPlain = plain.hidden
-    plain.hidden = !toPlain
-    frame.hidden = toPlain
-    button.setAttribute('aria-pressed', String(toPlain))
+    plain.hidden = !plain.hidden
+    frame.hidden = !plain.hidden
+    button.textContent = plain.hidden ? 'Show as plain text' : 'Show as it was formatted'
   })
   return h('div', {}, plain, button)
 }

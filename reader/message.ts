@@ -37,7 +37,7 @@ export async function parseMessage(octets: Uint8Array<ArrayBuffer>): Promise<Mes
       to: (email.to ?? []).flatMap(mailboxes),
       cc: (email.cc ?? []).flatMap(mailboxes),
       sections: sealedAgain === null ? sectionsOf(parser, email) : [],
-      files: email.attachments.filter((one) => !isInline(one)).map(fileOf),
+      files: sealedAgain === null ? email.attachments.filter((one) => !isInline(one)).map(fileOf) : [],
       images: new Map(email.attachments.flatMap(inlineImage)),
       sealedAgain,
     }

@@ -132,7 +132,16 @@ export function createPage({ api, fetch, keeper, shell, trusted, now }: PagePart
   async function showLetter({ release, message: octets }: Opened): Promise<void> {
     const message = await parseMessage(octets)
     const onRevoke = () => void revoke()
-    shell.show(letterView({ release, message, octets, trusted, now: now(), onRevoke }))
+    const person = known.address
+    shell.show(letterView({ release, message, octets, trusted, now: now(), onRevoke, person, onForget }))
+  }
+
+  function onForget(): void {
+    void keeper.forget().then(() => {
+      known.copy = null
+      const text = 'The message is closed, and this device no longer opens messages for you until you enter a new code.'
+      shell.show(h('div', { class: 'card' }, h('h1', {}, 'You are forgotten here'), h('p', {}, text)))
+    })
   }
 
   async function revoke(): Promise<void> {

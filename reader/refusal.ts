@@ -43,7 +43,7 @@ export function refusalInWords(refusal: Refusal, address: string | null): Words 
       )
     case 'damaged':
       return words(
-        'This file is damaged',
+        'This message is damaged',
         [
           'What arrived is not what was sent, so it was not opened. Please try the link in the mail, or the attached file once more. If it stays so, ask the sender to send it again.',
         ],

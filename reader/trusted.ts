@@ -2,8 +2,7 @@ type Policy = { createHTML(html: string): string }
 type Factory = { createPolicy(name: string, rules: { createHTML: (html: string) => string }): Policy }
 
 /**
- * The one policy by which this page hands HTML to the browser (Trusted Types): to a parser whose document is inert, and to the message's
- * sandboxed frame. Nothing else in the page can, as the Content-Security-Policy allows no other policy but DOMPurify's.
+ * The one policy by which this page hands HTML to the browser (Trusted Types): to the message's sandboxed frame. Nothing else in the page can, as the Content-Security-Policy allows no other policy but DOMPurify's.
  */
 export function createTrusted(): Policy {
   const factory = (globalThis as { readonly trustedTypes?: Factory }).trustedTypes
