@@ -14,6 +14,8 @@ export type PageParts = {
   readonly folder: string
 }
 
+/** The build puts a hash of the content into these names. */
+const HASHED = /-[A-Z0-9]{8}\.(?:js|css)$/
 const Path = Type.Object({ id: Type.String({ maxLength: 128 }) })
 const File = Type.Object({ '*': Type.String({ maxLength: 256 }) })
 
@@ -49,7 +51,7 @@ export async function addPageRoutes(app: FastifyInstance, { config, folder }: Pa
   app.get('/m/:id', { schema: { hide: true, params: Path }, config: open }, page)
   app.get('/assets/*', { schema: { hide: true, params: File }, config: open }, (request, reply) => {
     const { '*': file } = request.params as Record<'*', string>
-    reply.header('cache-control', 'no-cache')
+    reply.header('cache-control', HASHED.test(file) ? 'public, max-age=31536000, immutable' : 'no-cache')
     return reply.sendFile(file, root)
   })
 }
