@@ -39,6 +39,8 @@ export async function confirm(parts: Parts, caller: Caller, request: ConfirmRequ
 
 /** Only for recipients of an envelope that is there: nobody gets a place among the persons because a gateway named them. */
 async function personsOf(parts: Parts, request: ConfirmRequest, addresses: readonly Address[]): Promise<Persons> {
+  const acquainted = parts.journal.acquainted(request.org, addresses)
+  if (addresses.every((address) => acquainted.has(address))) return acquainted
   const known = await parts.store.read(async (reads) => {
     const envelope = await reads.envelopes.find(request.id)
     if (envelope?.org !== request.org) return []

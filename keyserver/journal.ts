@@ -32,6 +32,8 @@ export interface Journal {
    * transaction.
    */
   persons(org: OrgId, addresses: readonly Address[]): Promise<Persons>
+  /** Those of these persons who are at hand; none is made. */
+  acquainted(org: OrgId, addresses: readonly Address[]): Persons
   append(tx: Tx, log: LogName, persons: Persons, build: (name: Naming) => AuditRecord): void
 }
 
@@ -85,6 +87,15 @@ export function createJournal(store: Store, keyring: Keyring): Journal {
     }
   }
 
+  function gather(org: OrgId, addresses: readonly Address[]): Persons {
+    const found = new Map<Address, Known>()
+    for (const address of addresses) {
+      const person = known.get(`${org}\n${address}`)
+      if (person !== undefined) found.set(address, person)
+    }
+    return found
+  }
+
   return {
     persons: async (org, addresses) => {
       const wanted = [...new Set(addresses)]
@@ -101,13 +112,9 @@ export function createJournal(store: Store, keyring: Keyring): Journal {
           for (const address of mine) making.delete(place(address))
         })
       }
-      return new Map(
-        wanted.flatMap((address) => {
-          const person = known.get(place(address))
-          return person === undefined ? [] : [[address, person] as const]
-        }),
-      )
+      return gather(org, wanted)
     },
+    acquainted: (org, addresses) => gather(org, addresses),
     append: (tx, log, persons, build) => {
       const sealing = createSealing(log)
       const keyOf = (address: Address): Known => {

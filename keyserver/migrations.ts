@@ -10,32 +10,29 @@ export const migrations: MigrationProvider = {
 
 const SPINE = `
 create table envelope (
-  id text primary key, org text not null, kind text not null, sender text, rule text not null, policy_hash text not null,
+  seq integer primary key autoincrement, id text not null unique, org text not null, kind text not null, sender text, rule text not null, policy_hash text not null,
   message_digest text, terms text, terms_hash text, expires_at integer, bucket text, gateway text not null,
   issued_at integer not null, confirm_by integer not null, confirmed_at integer, revoked_at integer, shredded_at integer,
   due_at integer
-) without rowid;
+);
 create index envelope_due on envelope (due_at) where due_at is not null;
 create index envelope_bucket on envelope (org, bucket) where due_at is not null;
-create table secret (
-  seq integer primary key autoincrement, envelope text not null unique references envelope (id), sealed blob not null
-);
+create table secret (envelope integer primary key references envelope (seq), sealed blob not null);
 create table recipient (
-  envelope text not null references envelope (id), address text not null, state text not null,
+  envelope integer not null references envelope (seq), address text not null, state text not null,
   lease_gateway text, lease_instance text, lease_until integer,
   primary key (envelope, address)
 ) without rowid;
 create table copy (
-  envelope text not null references envelope (id), digest text not null, sealed_size integer not null,
+  envelope integer not null references envelope (seq), digest text not null, sealed_size integer not null,
   plain_size integer not null, gateway text not null, at integer not null,
   primary key (envelope, digest)
 ) without rowid;
 create table retry (
-  org text not null, key text not null, envelope text not null references envelope (id), address text not null, at integer not null,
+  org text not null, key text not null, envelope integer not null references envelope (seq), address text not null, at integer not null,
   primary key (org, key)
 ) without rowid;
 create index retry_at on retry (at);
-create index retry_envelope on retry (envelope);
 create table change (
   cursor integer primary key autoincrement, gateway text not null, envelope text not null, kind text not null, at integer not null
 );

@@ -1,5 +1,6 @@
 import type { OutcomeRequest, OutcomeResult } from '../protocol/gateway-api.ts'
-import { type OrgId, parseAddress } from '../protocol/identifiers.ts'
+import { type Address, type OrgId, parseAddress } from '../protocol/identifiers.ts'
+import type { Persons } from './journal.ts'
 import type { Parts } from './parts.ts'
 import { refused } from './refused.ts'
 import { type Attempt, isHeld } from './retry.ts'
@@ -32,16 +33,12 @@ export async function recordOutcome(parts: Parts, caller: Caller, request: Outco
   if (!caller.organizations.has(org)) return refused('not-authorised', `This gateway may not act for ${org}.`)
   const address = parseAddress(request.recipient)
   if (address === null) return refused('bad-request', 'The recipient is not an address.')
-  const found = await parts.store.read(async (reads) => {
-    const envelope = await reads.envelopes.find(id)
-    return envelope?.org === org ? await reads.envelopes.recipient(id, address) : null
-  })
-  if (found === null) return refused('not-found', 'There is no such envelope or recipient.')
-  const persons = await parts.journal.persons(org, [address])
+  const persons = await personOf(parts, request, address)
+  if (persons === null) return refused('not-found', 'There is no such envelope or recipient.')
   const now = parts.clock.now()
   return await parts.store.transact(async (tx) => {
     const recipient = await tx.envelopes.recipient(id, address)
-    if (recipient === null) return refused('not-found', 'There is no such envelope or recipient.')
+    if (recipient?.org !== org) return refused('not-found', 'There is no such envelope or recipient.')
     const next = judgeOutcome(recipient, outcome, caller, now)
     if (next !== null) await tx.envelopes.setRecipient(id, address, next, null)
     parts.journal.append(tx, org, persons, (name) => ({
@@ -58,4 +55,16 @@ export async function recordOutcome(parts: Parts, caller: Caller, request: Outco
     parts.metrics.count('sealpost_outcomes_total', { outcome })
     return { kind: 'recorded' }
   })
+}
+
+/** Null where the address is no recipient: nobody gets a place among the persons because a gateway named them. */
+async function personOf(
+  { store, journal }: Parts,
+  { org, id }: OutcomeRequest,
+  address: Address,
+): Promise<Persons | null> {
+  const acquainted = journal.acquainted(org, [address])
+  if (acquainted.size > 0) return acquainted
+  const found = await store.read((reads) => reads.envelopes.recipient(id, address))
+  return found?.org !== org ? null : await journal.persons(org, [address])
 }

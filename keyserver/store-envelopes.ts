@@ -18,12 +18,13 @@ export function envelopeStatements(db: Kysely<Tables>): (run: Run) => Envelopes 
     add: async (envelope) => {
       const { recipients, sealedSecret, terms, ...rest } = envelope
       const due_at = sealedSecret === null ? null : envelope.confirmBy
-      await s.add(run, { ...rest, terms: terms === null ? null : JSON.stringify(terms), due_at })
-      if (sealedSecret !== null) await s.addSecret(run, { envelope: envelope.id, sealed: sealedSecret })
+      const [row] = await s.add(run, { ...rest, terms: terms === null ? null : JSON.stringify(terms), due_at })
+      const seq = row?.seq ?? 0
+      if (sealedSecret !== null) await s.addSecret(run, { envelope: seq, sealed: sealedSecret })
       for (const { address, retryKey } of recipients) {
-        await s.addRecipient(run, { envelope: envelope.id, address })
+        await s.addRecipient(run, { envelope: seq, address })
         if (retryKey === null) continue
-        await s.keepRetry(run, { org: rest.org, key: retryKey, envelope: rest.id, address, at: rest.issuedAt })
+        await s.keepRetry(run, { org: rest.org, key: retryKey, envelope: seq, address, at: rest.issuedAt })
       }
     },
     prolong: async (id, confirmBy) => void (await s.prolong(run, { id, confirmBy })),
@@ -39,7 +40,6 @@ export function envelopeStatements(db: Kysely<Tables>): (run: Run) => Envelopes 
       await s.blank(run, { id })
       await s.shred(run, { id, at })
       await s.stir(run, { id, at })
-      await s.forgetRetriesOf(run, { id })
     },
     inBucket: async (org, bucket, limit) => (await s.inBucket(run, { org, bucket, limit })).map(toEnvelope),
     reseal: async (id, bucket, sealed) => {
@@ -54,30 +54,50 @@ export function envelopeStatements(db: Kysely<Tables>): (run: Run) => Envelopes 
 
 type Id = { id: string }
 
+/** The running number of the envelope with this id. */
+function seqOf(db: Kysely<Tables>, id: string) {
+  return db.selectFrom('envelope').select('seq').where('id', '=', id)
+}
+
 function readStatements(db: Kysely<Tables>) {
-  const recipient = db.selectFrom('recipient')
+  const recipient = db
+    .selectFrom('recipient')
+    .innerJoin('envelope', 'envelope.seq', 'recipient.envelope')
+    .select(['envelope.id', 'envelope.org', 'address', 'state', 'lease_gateway', 'lease_instance', 'lease_until'])
+  const copy = db
+    .selectFrom('copy')
+    .innerJoin('envelope', 'envelope.seq', 'copy.envelope')
+    .select(['envelope.id', 'digest', 'sealed_size', 'plain_size', 'copy.gateway', 'at'])
   return {
     find: statement<Id, EnvelopeRow>((slot) => withSecret(db).where('envelope.id', '=', slot('id'))),
     recipient: statement<Id & { address: string }, RecipientRow>((slot) =>
-      recipient.selectAll().where('envelope', '=', slot('id')).where('address', '=', slot('address')),
+      recipient.where('envelope.id', '=', slot('id')).where('address', '=', slot('address')),
     ),
-    recipients: statement<Id, RecipientRow>((slot) => recipient.selectAll().where('envelope', '=', slot('id'))),
+    recipients: statement<Id, RecipientRow>((slot) => recipient.where('envelope.id', '=', slot('id'))),
     retried: statement<{ org: string; key: string; since: number }, RecipientRow>((slot) =>
-      db
-        .selectFrom('retry')
-        .innerJoin('recipient', (join) =>
-          join.onRef('recipient.envelope', '=', 'retry.envelope').onRef('recipient.address', '=', 'retry.address'),
+      recipient
+        .innerJoin('retry', (join) =>
+          join.onRef('retry.envelope', '=', 'recipient.envelope').onRef('retry.address', '=', 'recipient.address'),
         )
-        .selectAll('recipient')
         .where('retry.org', '=', slot('org'))
         .where('retry.key', '=', slot('key'))
-        .where('retry.at', '>', slot('since')),
+        .where('retry.at', '>', slot('since'))
+        .clearSelect()
+        .select([
+          'envelope.id',
+          'envelope.org',
+          'recipient.address',
+          'state',
+          'lease_gateway',
+          'lease_instance',
+          'lease_until',
+        ]),
     ),
-    copy: statement<Id & { digest: string }, Tables['copy']>((slot) =>
-      db.selectFrom('copy').selectAll().where('envelope', '=', slot('id')).where('digest', '=', slot('digest')),
+    copy: statement<Id & { digest: string }, CopyRow>((slot) =>
+      copy.where('envelope.id', '=', slot('id')).where('digest', '=', slot('digest')),
     ),
-    copies: statement<Id, Tables['copy']>((slot) =>
-      db.selectFrom('copy').selectAll().where('envelope', '=', slot('id')).orderBy('at', 'desc').orderBy('digest'),
+    copies: statement<Id, CopyRow>((slot) =>
+      copy.where('envelope.id', '=', slot('id')).orderBy('at', 'desc').orderBy('digest'),
     ),
   }
 }
@@ -89,29 +109,32 @@ type NewRow = Omit<
 
 function writeStatements(db: Kysely<Tables>) {
   return {
-    add: statement<NewRow, unknown>((slot) =>
-      db.insertInto('envelope').values({
-        id: slot('id'),
-        org: slot('org'),
-        kind: slot('kind'),
-        sender: slot('sender'),
-        rule: slot('rule'),
-        policy_hash: slot('policyHash'),
-        message_digest: slot('messageDigest'),
-        terms: slot('terms'),
-        terms_hash: slot('termsHash'),
-        expires_at: slot('expiresAt'),
-        bucket: slot('bucket'),
-        gateway: slot('gateway'),
-        issued_at: slot('issuedAt'),
-        confirm_by: slot('confirmBy'),
-        due_at: slot('due_at'),
-      }),
+    add: statement<NewRow, { seq: number }>((slot) =>
+      db
+        .insertInto('envelope')
+        .returning('seq')
+        .values({
+          id: slot('id'),
+          org: slot('org'),
+          kind: slot('kind'),
+          sender: slot('sender'),
+          rule: slot('rule'),
+          policy_hash: slot('policyHash'),
+          message_digest: slot('messageDigest'),
+          terms: slot('terms'),
+          terms_hash: slot('termsHash'),
+          expires_at: slot('expiresAt'),
+          bucket: slot('bucket'),
+          gateway: slot('gateway'),
+          issued_at: slot('issuedAt'),
+          confirm_by: slot('confirmBy'),
+          due_at: slot('due_at'),
+        }),
     ),
-    addSecret: statement<{ envelope: string; sealed: Uint8Array }, unknown>((slot) =>
+    addSecret: statement<{ envelope: number; sealed: Uint8Array }, unknown>((slot) =>
       db.insertInto('secret').values({ envelope: slot('envelope'), sealed: slot('sealed') }),
     ),
-    addRecipient: statement<{ envelope: string; address: string }, unknown>((slot) =>
+    addRecipient: statement<{ envelope: number; address: string }, unknown>((slot) =>
       db
         .insertInto('recipient')
         .values({ envelope: slot('envelope'), address: slot('address'), state: 'open' })
@@ -164,7 +187,7 @@ function writeStatements(db: Kysely<Tables>) {
           lease_instance: slot('instance'),
           lease_until: slot('until'),
         })
-        .where('envelope', '=', slot('id'))
+        .where('envelope', '=', seqOf(db, slot('id')))
         .where('address', '=', slot('address')),
     ),
     confirm: statement<Id & { at: number }, unknown>((slot) =>
@@ -181,7 +204,7 @@ function writeStatements(db: Kysely<Tables>) {
       db
         .insertInto('copy')
         .values({
-          envelope: slot('envelope'),
+          envelope: seqOf(db, slot('envelope')),
           digest: slot('digest'),
           sealed_size: slot('sealedSize'),
           plain_size: slot('plainSize'),
@@ -213,7 +236,10 @@ function shredStatements(db: Kysely<Tables>) {
       withSecret(db).where('due_at', '<=', slot('now')).orderBy('due_at').limit(slot('limit')),
     ),
     blank: statement<Id, unknown>((slot) =>
-      db.updateTable('secret').set({ sealed: BLANK }).where('envelope', '=', slot('id')),
+      db
+        .updateTable('secret')
+        .set({ sealed: BLANK })
+        .where('envelope', '=', seqOf(db, slot('id'))),
     ),
     shred: statement<Id & { at: number }, unknown>((slot) =>
       db
@@ -237,7 +263,6 @@ function shredStatements(db: Kysely<Tables>) {
         )
         .onConflict((conflict) => conflict.doNothing()),
     ),
-    forgetRetriesOf: statement<Id, unknown>((slot) => db.deleteFrom('retry').where('envelope', '=', slot('id'))),
     forgetRetries: statement<{ before: number }, unknown>((slot) =>
       db.deleteFrom('retry').where('at', '<', slot('before')),
     ),
@@ -252,7 +277,7 @@ function shredStatements(db: Kysely<Tables>) {
       db
         .updateTable('secret')
         .set({ sealed: slot('sealed') })
-        .where('envelope', '=', slot('id')),
+        .where('envelope', '=', seqOf(db, slot('id'))),
     ),
     setBucket: statement<Id & { bucket: string }, unknown>((slot) =>
       db
@@ -270,13 +295,14 @@ function shredStatements(db: Kysely<Tables>) {
 function withSecret(db: Kysely<Tables>) {
   return db
     .selectFrom('envelope')
-    .leftJoin('secret', 'secret.envelope', 'envelope.id')
+    .leftJoin('secret', 'secret.envelope', 'envelope.seq')
     .selectAll('envelope')
     .select('secret.sealed')
 }
 
-type EnvelopeRow = Tables['envelope'] & { sealed: Uint8Array | null }
-type RecipientRow = Tables['recipient']
+type EnvelopeRow = Omit<Tables['envelope'], 'seq'> & { sealed: Uint8Array | null }
+type RecipientRow = Omit<Tables['recipient'], 'envelope'> & Id & { org: string }
+type CopyRow = Omit<Tables['copy'], 'envelope'> & Id
 
 // What comes out of these tables was checked when it went in, so the brands may be put on again.
 function toEnvelope(row: EnvelopeRow): Envelope {
@@ -304,16 +330,17 @@ function toEnvelope(row: EnvelopeRow): Envelope {
 function toRecipient(row: RecipientRow): Recipient {
   const { lease_gateway: gateway, lease_instance: instance, lease_until: until } = row
   return {
-    envelope: row.envelope as EnvelopeId,
+    envelope: row.id as EnvelopeId,
+    org: row.org as OrgId,
     address: row.address as Address,
     state: row.state,
     lease: gateway === null || instance === null || until === null ? null : { gateway, instance, until },
   }
 }
 
-function toCopy(row: Tables['copy']): Copy {
-  const { envelope, digest, sealed_size: sealedSize, plain_size: plainSize, gateway, at } = row
-  return { envelope: envelope as EnvelopeId, digest, sealedSize, plainSize, gateway, at }
+function toCopy(row: CopyRow): Copy {
+  const { id, digest, sealed_size: sealedSize, plain_size: plainSize, gateway, at } = row
+  return { envelope: id as EnvelopeId, digest, sealedSize, plainSize, gateway, at }
 }
 
 function mapFirst<R, T>(rows: readonly R[], map: (row: R) => T): T | null {

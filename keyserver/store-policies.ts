@@ -57,13 +57,14 @@ export function changeStatements(db: Kysely<Tables>): (run: Run) => ChangeFeed {
       .expression((eb) =>
         eb
           .selectFrom('copy')
+          .innerJoin('envelope', 'envelope.seq', 'copy.envelope')
           .select([
-            'gateway',
-            'envelope',
+            'copy.gateway',
+            'envelope.id',
             (sub) => sub.val(slot('kind')).as('kind'),
             (sub) => sub.val(slot('at')).as('at'),
           ])
-          .where('envelope', '=', slot('id'))
+          .where('envelope.id', '=', slot('id'))
           .distinct(),
       ),
   )

@@ -162,6 +162,9 @@ function connect(file: string): Database.Database {
     database.pragma('secure_delete = ON')
     database.pragma('foreign_keys = ON')
     database.pragma('temp_store = MEMORY')
+    database.pragma('cache_size = -65536')
+    // 16 MiB: pages that are written again and again go into the database once, and checkpoints interrupt less often.
+    database.pragma('wal_autocheckpoint = 4000')
     return database
   } catch (cause) {
     throw new KeyServerError('unavailable', { detail: `the database ${file} cannot be opened: ${words(cause)}`, cause })

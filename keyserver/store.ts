@@ -84,6 +84,7 @@ export type Lease = { readonly gateway: string; readonly instance: string; reado
 
 export type Recipient = {
   readonly envelope: EnvelopeId
+  readonly org: OrgId
   readonly address: Address
   readonly state: 'open' | 'unknown' | 'sent' | 'failed'
   /** Who is delivering to them now, or was. */
@@ -119,7 +120,7 @@ export interface Envelopes {
   revoke(id: EnvelopeId, at: number): Promise<boolean>
   /** Envelopes that hold a secret and have expired, were revoked, or died unconfirmed, oldest first. */
   doomed(now: number, limit: number): Promise<readonly Envelope[]>
-  /** Destroys the secret and forgets the retry keys. */
+  /** Destroys the secret. */
   shred(id: EnvelopeId, at: number): Promise<void>
   /** Envelopes whose secret lies under this bucket. */
   inBucket(org: OrgId, bucket: string, limit: number): Promise<readonly Envelope[]>

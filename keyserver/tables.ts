@@ -1,8 +1,13 @@
 import type { Generated } from 'kysely'
 
-/** The tables of the key server's database, as the migrations make them. Times are milliseconds since 1970 UTC. */
+/**
+ * The tables of the key server's database, as the migrations make them. Times are milliseconds since 1970 UTC.
+ * Envelope ids are random, so rows by id would each lie on a page of their own, and a commit would write all of them: what belongs to an
+ * envelope is keyed by its running number instead, and lies beside what was written a moment ago.
+ */
 export type Tables = {
   envelope: {
+    seq: Generated<number>
     id: string
     org: string
     kind: 'seal' | 'pass' | 'refuse'
@@ -27,17 +32,17 @@ export type Tables = {
    * Rows are only ever put at the end and overwritten in place by octets of the same length, never deleted: so no page of this table is
    * ever rebalanced, which would leave old octets in the unused part of a page, where secure_delete does not look.
    */
-  secret: { seq: Generated<number>; envelope: string; sealed: Uint8Array }
+  secret: { envelope: number; sealed: Uint8Array }
   recipient: {
-    envelope: string
+    envelope: number
     address: string
     state: 'open' | 'unknown' | 'sent' | 'failed'
     lease_gateway: string | null
     lease_instance: string | null
     lease_until: number | null
   }
-  copy: { envelope: string; digest: string; sealed_size: number; plain_size: number; gateway: string; at: number }
-  retry: { org: string; key: string; envelope: string; address: string; at: number }
+  copy: { envelope: number; digest: string; sealed_size: number; plain_size: number; gateway: string; at: number }
+  retry: { org: string; key: string; envelope: number; address: string; at: number }
   change: { cursor: Generated<number>; gateway: string; envelope: string; kind: 'shredded' | 'revoked'; at: number }
   stirred: { org: string; bucket: string }
   challenge: {
