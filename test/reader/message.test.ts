@@ -1,0 +1,103 @@
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import { parseMessage, safeName } from '../../reader/message.ts'
+import { mail, rich } from './mails.ts'
+
+const read = (text: string) => parseMessage(new Uint8Array(Buffer.from(text)))
+
+t.test('text, HTML, pictures and attachments of a message are told apart', async (t) => {
+  const message = await read(rich)
+  t.match(message, {
+    subject: 'Your contract – please read',
+    from: { name: 'Anna Example', address: 'anna@acme.example' },
+  })
+  t.equal(message?.sections.length, 1)
+  t.match(message?.sections[0], { kind: 'html', text: /The contract is attached/ })
+  t.same(
+    message?.files.map(({ name }) => name),
+    ['Contract 2027.pdf', 'rent.csv'],
+    'the inline picture is no attachment',
+  )
+  t.ok(message?.images.has('logo@acme'))
+})
+
+t.test('HTML parts stay apart, each with what belongs to it', async (t) => {
+  const part = (type: string, text: string) => ['--b', `Content-Type: ${type}`, '', text]
+  const message = await read(
+    mail(
+      'Content-Type: multipart/mixed; boundary=b',
+      '',
+      ...part('text/html', '<img src="'),
+      ...part('text/plain', 'secret'),
+      ...part('text/html', '">'),
+      '--b--',
+    ),
+  )
+  t.same(
+    message?.sections.map((section) => (section.kind === 'html' ? section.html.trim() : section.text.trim())),
+    ['<img src="', 'secret', '">'],
+  )
+})
+
+t.test('a message inside the message is a file', async (t) => {
+  const inner = mail('Subject: Inner', 'Content-Type: text/html', '', '<p>inner</p>')
+  const message = await read(
+    mail('Content-Type: multipart/mixed; boundary=b', '', '--b', 'Content-Type: message/rfc822', '', inner, '--b--'),
+  )
+  t.same(message?.sections, [])
+  t.match(message?.files[0]?.name, /\.eml$/)
+})
+
+t.test('what is encrypted once more is named', async (t) => {
+  const armour = '-----BEGIN PGP MESSAGE-----'
+  for (const [expected, ...lines] of [
+    ['smime', 'Content-Type: application/pkcs7-mime; name=smime.p7m', '', 'AAAA'],
+    ['smime', 'Content-Type: application/x-pkcs7-mime', '', 'AAAA'],
+    ['pgp', 'Content-Type: multipart/encrypted; boundary=b', '', '--b--'],
+    ['pgp', 'Content-Type: text/plain', '', armour, '', 'AAAA'],
+    [null, 'Content-Type: multipart/signed; boundary=b', '', '--b', '', 'signed text', '--b--'],
+  ] as const) {
+    const message = await read(mail(...lines))
+    t.equal(message?.sealedAgain, expected, lines[0])
+  }
+})
+
+t.test('a file name cannot hide what the file is', (t) => {
+  for (const [given, shown] of [
+    ['report.pdf', 'report.pdf'],
+    ['../../etc/passwd', '_.._etc_passwd'],
+    ['C:\\temp\\a.txt', 'C__temp_a.txt'],
+    ['photo\u202egpj.exe', 'photogpj.exe'],
+    ['a\u0000b\r\nc', 'abc'],
+    ['...hidden', 'hidden'],
+    [' . ', ''],
+    ['Straße 5 – 家.pdf', 'Straße 5 – 家.pdf'],
+  ] as const) {
+    t.equal(safeName(given), shown)
+  }
+  t.ok(safeName(`${'a'.repeat(500)}.exe`).endsWith('.exe'))
+  t.ok(safeName('a'.repeat(500)).length <= 120)
+  t.end()
+})
+
+t.test('what is no mail at all is still something', async (t) => {
+  t.match(await read(''), { sections: [], files: [] })
+  t.ok(await parseMessage(crypto.getRandomValues(new Uint8Array(5000))))
+})
+
+const corpus = new URL('../../../shared/corpus/', import.meta.url).pathname
+const absent = !existsSync(corpus) && 'the corpus is not beside the project (../shared/corpus): skipped'
+
+t.test('every message of the corpus is read, or honestly given up', { skip: absent }, async (t) => {
+  const files = readdirSync(corpus, { recursive: true, withFileTypes: true }).filter((one) => one.isFile())
+  let readable = 0
+  let refused = 0
+  for (const file of files) {
+    const message = await parseMessage(new Uint8Array(readFileSync(join(file.parentPath, file.name))))
+    if (message === null) refused++
+    else readable++
+  }
+  t.comment(`${readable} read, ${refused} given up`)
+  t.ok(readable > refused * 20)
+})
