@@ -33,7 +33,7 @@ export async function startScriptedHop(script: Script = {}): Promise<ScriptedHop
   const contents: string[] = []
   const sockets = new Set<Socket>()
   let count = 0
-  const server = createServer((socket) => {
+  const server = createServer({ noDelay: true }, (socket) => {
     sockets.add(socket)
     const connection = ++count
     socket.on('error', () => sockets.delete(socket))
@@ -43,14 +43,19 @@ export async function startScriptedHop(script: Script = {}): Promise<ScriptedHop
 
   function serve(socket: Socket, connection: number) {
     let text = ''
+    let searched = 0
     let inContent = false
     socket.on('data', (octets: Buffer) => {
       reads.push(octets.toString('latin1'))
       text += octets.toString('latin1')
       for (;;) {
         if (inContent) {
-          const end = text.startsWith('.\r\n') ? 0 : text.indexOf('\r\n.\r\n')
-          if (end === -1) return
+          const end = text.startsWith('.\r\n') ? 0 : text.indexOf('\r\n.\r\n', Math.max(0, searched - 5))
+          if (end === -1) {
+            searched = text.length
+            return
+          }
+          searched = 0
           const length = end === 0 && text.startsWith('.\r\n') ? 3 : end + 5
           contents.push(text.slice(0, length))
           text = text.slice(length)
