@@ -1,0 +1,74 @@
+import { chmod, mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { buildHouse, freePorts, type House, type Running } from '../cli/house.ts'
+
+/** A Sealpost to measure, in a folder of its own that goes away with it. */
+export type Stand = {
+  readonly folder: string
+  readonly house: House
+  /** The provider's port: whatever listens there gets what is delivered, and codes. */
+  readonly sinkPort: number
+  readonly keyserver: Running
+  startGateway(): Promise<Running>
+  /** A gateway whose carry limit is the shipped one; the others' is so high that every envelope goes by mail. */
+  startLinkGateway(): Promise<Running>
+  readonly gatewayPort: number
+  readonly linkGatewayPort: number
+  /** Kept free for the relay to compare with. */
+  readonly postfixPort: number
+  stop(): Promise<void>
+}
+
+/** Measuring is flooding: the limits that are there against it are out of the way, all else is as shipped. */
+const limits = {
+  codesPerAddressPerHour: 1000,
+  codesPerNetworkPerHour: 1_000_000,
+  opensPerPersonPerHour: 1_000_000,
+  requestsPerNetworkPerMinute: 10_000_000,
+}
+const CARRY_ALL = 100_000_000
+
+/** Builds a house for the sample organization and starts its key server. Gateways are started as needed, and stopped with it. */
+export async function openStand(): Promise<Stand> {
+  const folder = await mkdtemp(join(tmpdir(), 'sealpost-bench-'))
+  // Postfix's and the sink's users have to get through; what is private lies in folders and files of mode 0700 and 0600.
+  await chmod(folder, 0o711)
+  const free = await freePorts(11)
+  const port = () => free.pop() ?? 0
+  const ports = {
+    public: port(),
+    gateways: port(),
+    keyserverOps: port(),
+    smtp: port(),
+    copies: port(),
+    gatewayOps: port(),
+  }
+  const second = { smtp: port(), copies: port(), gatewayOps: port() }
+  const [sinkPort, postfixPort] = [port(), port()]
+  const provider = { host: '127.0.0.1', port: sinkPort }
+  const built = { folder, ports, second, keyserver: { limits } }
+  const shipped = await buildHouse({ ...built, provider })
+  const house = await buildHouse({ ...built, provider: { ...provider, carryLimit: CARRY_ALL } })
+  const keyserver = await house.startKeyserver()
+  const running: Running[] = [keyserver]
+  const start = async (gateway: Promise<Running>) => {
+    running.unshift(await gateway)
+    return gateway
+  }
+  return {
+    folder,
+    house,
+    sinkPort,
+    keyserver,
+    startGateway: () => start(house.startGateway()),
+    startLinkGateway: () => start(shipped.startSecondGateway()),
+    gatewayPort: ports.smtp,
+    linkGatewayPort: second.smtp,
+    postfixPort,
+    async stop() {
+      for (const one of running) await one.stop()
+      await rm(folder, { recursive: true, force: true })
+    },
+  }
+}
