@@ -68,7 +68,11 @@ t.test('unframed content and frames outside the limits are refused', (t) => {
 t.test('a header without end is refused at the limit, and not waited for', (t) => {
   const endless = Buffer.concat([Buffer.from([2, 4, 0x78]), Buffer.alloc(32), Buffer.alloc(70_000, 5)])
   t.equal(parseHeader(endless.subarray(0, 36), limits), null, 'too little to tell')
-  t.throws(() => parseHeader(endless.subarray(0, 400), limits), { code: 'header-too-large' }, 'the context says 1,285 octets')
+  t.throws(
+    () => parseHeader(endless.subarray(0, 400), limits),
+    { code: 'header-too-large' },
+    'the context says 1,285 octets',
+  )
   t.throws(() => parseHeader(header({ context: block(1, 'a', 'x'.repeat(990)) }), limits), { code: 'header-too-large' })
   t.end()
 })
