@@ -16,7 +16,7 @@ import { createPublicApp, type PublicOptions } from './public.ts'
 import { createRounds, type Rounds } from './rounds.ts'
 import { createShredder } from './shredder.ts'
 import { openSqliteStore } from './store-sqlite.ts'
-import { createTimekeeper, openClock } from './timekeeper.ts'
+import { createTimekeeper, keepTime, openClock } from './timekeeper.ts'
 
 export type ServerOptions = {
   readonly time: TimeSource
@@ -80,9 +80,9 @@ export async function startServer(config: Config, options: ServerOptions): Promi
 }
 
 function startRounds({ store, journal, clock, keyring }: Parts, rounds: Rounds, shred: () => Promise<void>): void {
-  const keepTime = createTimekeeper(store, journal, clock)
+  const lookAtClock = createTimekeeper(store, journal, clock)
   rounds.every(1_000, 'checkpoint', () => store.checkpoint((origin) => keyring.signer.forLog(origin)))
-  rounds.every(5_000, 'clock', keepTime)
+  rounds.every(5_000, 'clock', lookAtClock)
   rounds.every(10_000, 'shredder', shred)
   rounds.every(60_000, 'sweep', () =>
     store.transact(async (tx) => {
@@ -136,7 +136,7 @@ async function recordStop({ store, journal, clock, keyring, log }: Parts, instan
   try {
     const time = new Date(clock.now()).toISOString()
     await store.transact(async (tx) => {
-      await tx.meta.set('highest-time', String(clock.highest()))
+      await keepTime(tx, clock)
       journal.append(tx, 'server', nobody, () => ({
         kind: 'server-stop',
         time,

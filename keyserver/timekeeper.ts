@@ -1,7 +1,7 @@
 import type { AuditRecord } from '../audit/kinds.ts'
 import { type Clock, type ClockState, createClock, type TimeSource } from './clock.ts'
 import { type Journal, nobody } from './journal.ts'
-import type { Store } from './store.ts'
+import type { Store, Tx } from './store.ts'
 
 /** A clock that knows what earlier runs saw. */
 export async function openClock(store: Store, source: TimeSource): Promise<Clock> {
@@ -19,12 +19,18 @@ export function createTimekeeper(store: Store, journal: Journal, clock: Clock): 
     const state = clock.state()
     const observed = clock.now()
     await store.transact(async (tx) => {
-      await tx.meta.set('highest-time', String(clock.highest()))
-      if (state.kind === 'jumped') await tx.meta.set('shredding', state.because)
+      await keepTime(tx, clock)
       if (state.kind !== last) journal.append(tx, 'server', nobody, () => record(state.kind, observed, clock.highest()))
     })
     last = state.kind
   }
+}
+
+/** Keeps what the next run must know of the clock: the highest time seen, and whether shredding waits for an officer. */
+export async function keepTime(tx: Tx, clock: Clock): Promise<void> {
+  const state = clock.state()
+  await tx.meta.set('highest-time', String(clock.highest()))
+  if (state.kind === 'jumped') await tx.meta.set('shredding', state.because)
 }
 
 function record(kind: ClockState['kind'], observed: number, highest: number): AuditRecord {
