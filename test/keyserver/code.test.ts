@@ -55,7 +55,11 @@ t.test(
     t.equal(answers(new Uint8Array(32), challenge, 'key', '01234567'), false)
     t.equal(answers(secret, { ...challenge, id: newChallengeId() }, 'key', '01234567'), false)
     t.equal(answers(secret, { ...challenge, codeHash: null }, 'key', '01234567'), false)
-    t.equal(Buffer.from(codeHash(Buffer.alloc(32), 'c', 'k', '00000000')).toString('hex').length, 64)
+    // printf 'sealpost/code/v1\nc\nk\n00000000' | openssl dgst -sha256 -mac HMAC -macopt hexkey:07…07
+    t.equal(
+      Buffer.from(codeHash(secret, 'c', 'k', '00000000')).toString('hex'),
+      'f18f38e142cc27382c58de421ffdb71ee24804944575362ecf91011ec3b68abc',
+    )
   },
 )
 

@@ -121,6 +121,18 @@ t.test('a proof for the Host header’s origin is worth nothing: only the config
   t.equal(await send(house.origin), 202)
 })
 
+t.test('a proof is good for one request: the second answers that it was used', async (t) => {
+  const house = await openHouse(t)
+  const body = new TextEncoder().encode(JSON.stringify({ envelope: 'A'.repeat(22), address: 'a@example.org' }))
+  const nonce = (await fetch(`${house.base}/v1/code`, { method: 'POST' })).headers.get('dpop-nonce')
+  const url = `${house.origin}/v1/code`
+  const proof = await createProof(await createProofKey(), { url, body, nonce, token: null })
+  const headers = { 'content-type': 'application/json', dpop: proof }
+  const send = async () => (await fetch(`${house.base}/v1/code`, { method: 'POST', headers, body })).json()
+  t.match(await send(), { tries: 5 })
+  t.match(await send(), { code: 'replayed-proof', status: 401 })
+})
+
 t.test('requests of one network are limited before any proof is looked at', async (t) => {
   const house = await openHouse(t, { requestsPerNetworkPerMinute: 12 })
   const ask = async (ip: string) =>
