@@ -41,7 +41,7 @@ export async function openPage(
     timezoneId: 'Europe/Berlin',
     acceptDownloads: true,
   })
-  context.setDefaultTimeout(8_000)
+  context.setDefaultTimeout(20_000)
   const page = await context.newPage()
   const requests: string[] = []
   const errors: string[] = []
