@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import { type Static, Type } from '@sinclair/typebox'
 import { Ajv, type ErrorObject } from 'ajv'
-import { parseDocument } from 'yaml'
+import { type Document, parseDocument } from 'yaml'
 import { type OrgId, patterns } from '../protocol/identifiers.ts'
 import { readSecretFile } from '../protocol/secret-file.ts'
 import { loadTlsFiles, type TlsPaths } from '../protocol/tls-files.ts'
@@ -191,11 +191,19 @@ function parse(text: string, file: string): ConfigFile {
   if (document.errors.length > 0) {
     throw new ConfigError(document.errors.map((error) => `${file}: ${error.message.split('\n')[0]}`))
   }
-  const value: unknown = document.toJS({ maxAliasCount: 0 })
+  const value = plainValue(document, file)
   const validate = new Ajv({ allErrors: true, strict: false, verbose: true }).compile<ConfigFile>(ConfigFile)
   if (validate(value)) return value
   const faults = (validate.errors ?? []).flatMap((error) => faultOf(error))
   throw new ConfigError([...new Set(faults)].map((fault) => `${file}: ${fault}`))
+}
+
+function plainValue(document: Document, file: string): unknown {
+  try {
+    return document.toJS({ maxAliasCount: 0 })
+  } catch {
+    throw new ConfigError([`${file}: it uses an alias (*name); write the value out where it is meant`])
+  }
 }
 
 function faultOf(error: ErrorObject): readonly string[] {

@@ -40,7 +40,8 @@ export type Caller = {
 export const acme = known(parseOrgId('acme.example'))
 export const other = known(parseOrgId('other.example'))
 
-const POLICY = (org: string) => `version: 1
+/** A policy that seals everything and lets everybody in. */
+export const POLICY = (org: string) => `version: 1
 organization: ${org}
 domains: [${org}]
 ttl: {default: 7d, cap: 30d}
@@ -70,9 +71,8 @@ export async function openPremises(folder: string, options: { readonly policy?: 
     const by = key === 'stray' ? strangers : authority
     pairs.set(key as ClientName, await issuePair(by, { kind: 'client', role, name }, now))
   }
-  mkdirSync(join(folder, 'policies'), { recursive: true })
-  writeFileSync(join(folder, 'policies', 'acme.example.yaml'), options.policy ?? POLICY('acme.example'))
-  writeFileSync(join(folder, 'policies', 'other.example.yaml'), POLICY('other.example'))
+  writePolicies(folder)
+  if (options.policy !== undefined) writeFileSync(join(folder, 'policies', 'acme.example.yaml'), options.policy)
   const config = configIn(folder, { ...serverPair, ca: authority.cert })
   let wall = 0
   let elapsed = 0
@@ -116,7 +116,8 @@ export async function openPremises(folder: string, options: { readonly policy?: 
   return self
 }
 
-function createCaller(address: () => string, agent: Agent): Caller {
+/** A caller of whatever listens at `address` now. */
+export function createCaller(address: () => string, agent: Agent): Caller {
   const instance = randomBytes(16).toString('base64url')
   const ask = (method: string, path: string, headers: Record<string, string>, body?: string) =>
     new Promise<Answer>((resolve, reject) => {
@@ -219,6 +220,12 @@ export const random32 = (): string => randomBytes(32).toString('base64url')
 export function known<T>(value: T | null | undefined): T {
   if (value === null || value === undefined) throw new Error('a value that must be there is not')
   return value
+}
+
+/** Policies of both organizations, in the folder's `policies`. */
+export function writePolicies(folder: string): void {
+  mkdirSync(join(folder, 'policies'), { recursive: true })
+  for (const org of [acme, other]) writeFileSync(join(folder, 'policies', `${org}.yaml`), POLICY(org))
 }
 
 /** Writes a file that only this account can read. */
