@@ -12,7 +12,7 @@ import { type BareNewline, createDataScan, type DataScan } from './data-scan.ts'
 
 /** What `onData` gets. After a fault or beyond the size limit the rest of the message is read and thrown away. */
 export type DataStream = SMTPServerDataStream & {
-  /** The first bare CR or LF; final once the stream has ended. */
+  /** The first bare CR or LF where they are refused; final once the stream has ended. */
   fault: BareNewline | null
 }
 
@@ -91,7 +91,7 @@ class StrictStream extends SMTPStream {
       return
     }
     const { pieces, end } = this.#scan.feed(chunk)
-    sink.fault = this.#scan.fault()
+    if (this.#bareNewlines === 'refuse') sink.fault = this.#scan.fault()
     let flowing = true
     for (const piece of pieces) {
       this._countDataBytes(piece.length)
