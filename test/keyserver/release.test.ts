@@ -1,9 +1,11 @@
 import t from 'tap'
 import { Refused } from '../../cli/recipient.ts'
 import { KeyServerError } from '../../keyserver/error.ts'
+import { createLimits } from '../../keyserver/limits.ts'
+import type { Tx } from '../../keyserver/store.ts'
 import { createApi } from '../../reader/api.ts'
 import { createProofKey } from '../../reader/dpop.ts'
-import { fetchAt, type House, openHouse } from './house.ts'
+import { address, fetchAt, type House, openHouse, org } from './house.ts'
 
 const DAY = 86_400_000
 
@@ -202,6 +204,31 @@ t.test('a clock set back opens nothing, but still lets the sender revoke', async
   t.ok(await anna.revoke(id))
   house.advance(DAY)
   t.match(await refusal(bea.releaseKey(id, wrappedKey)), { code: 'revoked' })
+})
+
+t.test('what changes between judging and recording counts: state and budget are read again', async (t) => {
+  let meanwhile: ((tx: Tx) => Promise<unknown>) | null = null
+  const house = await openHouse(t, { opensPerPersonPerHour: 5 }, (store) => ({
+    ...store,
+    transact: async (work) => {
+      const act = meanwhile
+      meanwhile = null
+      if (act !== null) await store.transact(act)
+      return store.transact(work)
+    },
+  }))
+  const { clock, keyring, config } = house.parts
+  const [revoked, spent] = [await house.issue(), await house.issue()]
+  const bea = await house.proven(revoked.id, 'bea@example.org')
+  meanwhile = (tx) => tx.envelopes.revoke(revoked.id, clock.now())
+  t.match(await refusal(bea.releaseKey(revoked.id, revoked.wrappedKey)), { code: 'revoked' })
+  const limits = createLimits(config.limits, keyring)
+  const who = { org, address: address('bea@example.org') }
+  meanwhile = async (tx) => {
+    for (let i = 0; i < 5; i++) await limits.open(tx.counters, who, clock.now())
+  }
+  t.match(await refusal(bea.releaseKey(spent.id, spent.wrappedKey)), { code: 'too-many' })
+  t.equal((await house.records()).filter(({ kind }) => kind === 'released').length, 0)
 })
 
 t.test('where the log cannot be written, no key leaves: 503 with Retry-After, and never a hang', async (t) => {
