@@ -15,12 +15,14 @@ export async function* watchBase64(
 ): AsyncGenerator<Uint8Array | string> {
   const copy = createCopyReader(sealed)
   const size = codedSize(sealed.sealedSize)
+  // The last line may be as long as the others and still end in padding: it is looked at on its own.
+  const full = Math.floor(sealed.sealedSize / PLAIN) * LINE
   let seen = 0
   let held: Buffer = Buffer.alloc(0)
   for await (const chunk of stream) {
     held = held.length === 0 ? view(chunk) : Buffer.concat([held, chunk])
     const left = size - seen
-    const whole = Math.min(held.length - (held.length % LINE), left - (left % LINE))
+    const whole = Math.min(held.length - (held.length % LINE), Math.max(0, full - seen))
     const last = held.length >= left ? left - whole : 0
     const block = held.subarray(0, whole + last)
     if (seen === 0 && block.length > 0 && !beginsAsEnvelope(block)) return yield 'the attachment is no envelope'
