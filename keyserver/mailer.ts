@@ -143,9 +143,10 @@ function envelopeOf(message: SystemMessage) {
 
 type SmtpFailure = { readonly responseCode?: unknown; readonly code?: unknown; readonly response?: unknown }
 
+/** The provider's word on this mail. A sign-in that it refuses is about the operator's password, and may be mended in time. */
 function isPermanent(error: unknown): boolean {
-  const { responseCode } = error as SmtpFailure
-  return typeof responseCode === 'number' && responseCode >= 500 && responseCode < 600
+  const { responseCode, code } = error as SmtpFailure
+  return code !== 'EAUTH' && typeof responseCode === 'number' && responseCode >= 500 && responseCode < 600
 }
 
 /** What the log may hold of a failure: codes, never an address. */
