@@ -146,7 +146,7 @@ export const ConfigFile = Type.Object(
           connections: number(1, 100_000),
           idleSeconds: number(1, 3600),
           dataSeconds: number(1, 86_400),
-          budgetSeconds: number(5, 600),
+          budgetSeconds: number(1, 600),
           drainSeconds: number(1, 600),
         },
         { ...closed, ...words('limits by name') },
