@@ -8,6 +8,7 @@ import { mail, plain } from './mails.ts'
 import { openStage } from './stage.ts'
 
 t.test('a hostile message, in a real browser', { skip: noBrowser }, async (t) => {
+  t.setTimeout(180_000)
   const stage = await openStage(t)
   const canary = await openCanary(t)
   const browser = await launchBrowser()

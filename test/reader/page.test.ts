@@ -7,6 +7,7 @@ import { mail, plain, rich } from './mails.ts'
 import { openStage } from './stage.ts'
 
 t.test('the reader page, in a real browser, against the real key server', { skip: noBrowser }, async (t) => {
+  t.setTimeout(180_000)
   const stage = await openStage(t)
   const browser = await launchBrowser()
   t.teardown(() => browser.close())
