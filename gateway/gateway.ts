@@ -21,6 +21,7 @@ import { createMtlsClient } from './mtls-client.ts'
 import { loadNoticeTemplates } from './notice.ts'
 import { createOpsServer } from './ops.ts'
 import type { Organization } from './organization.ts'
+import { keepOutcomes } from './outcome-keeper.ts'
 import { createPolicyCache } from './policy-cache.ts'
 import { startPolling } from './polling.ts'
 import { createSealing } from './sealing.ts'
@@ -45,7 +46,9 @@ export async function startGateway(config: Config, log: Log, now: () => Date = (
   const scratch = await folderOf('scratch')
   const metrics = createMetrics()
   const client = createMtlsClient(config.keyServer)
-  const keyServer = createKeyServer(client)
+  // From confirm to the last outcome a delivery takes no longer than the budget.
+  const leaseSeconds = Math.ceil(config.limits.budgetMs / 1000) + 10
+  const keyServer = keepOutcomes(createKeyServer(client), { leaseSeconds, everyMs: 500, log })
   const organizations = await organizationsOf(config, await folderOf('secrets'))
   const ids = [...organizations.keys()]
   const policies = await createPolicyCache({ organizations: ids, folder: await folderOf('policies'), keyServer, log })
@@ -116,7 +119,7 @@ export async function startGateway(config: Config, log: Log, now: () => Date = (
     await Promise.all(listeners.map((listener) => listener.close()))
     await polling.stop()
     await Promise.all([...organizations.values()].map((org) => org.courier.close()))
-    await Promise.all([closeServer(copiesServer), closeServer(opsServer)])
+    await Promise.all([closeServer(copiesServer), closeServer(opsServer), keyServer.close()])
     client.close()
   }
   try {

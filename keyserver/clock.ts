@@ -21,12 +21,19 @@ export interface Clock {
   accept(): void
   /** The highest time seen, to be kept. */
   highest(): number
+  /**
+   * The time by which leases end, as `now`. For some seconds after a start it stands where the last run ended: a gateway that delivered
+   * while the key server was away then gets to say so before anyone delivers again.
+   */
+  leases(): number
 }
 
 /** How far the wall clock may lie behind the highest time seen. */
 const BEHIND_TOLERANCE = 5_000
 const JUMP_TOLERANCE = 5 * 60_000
 const LONGEST_GAP = 48 * 3_600_000
+/** Longer than gateways wait between two tries to report an outcome. */
+const REPORTING_TIME = 5_000
 
 /**
  * A clock that notices when it was moved. `seen` is the highest time that an earlier run kept, null on a first start; `jumped` says
@@ -36,6 +43,7 @@ export function createClock(source: TimeSource, seen: number | null, jumped: str
   let wallAtMark = source.wall()
   let elapsedAtMark = source.elapsed()
   let highest = Math.max(seen ?? 0, wallAtMark)
+  const startedAt = elapsedAtMark
   let jump = jumped ?? gapSince(seen, wallAtMark)
 
   const look = (): number => {
@@ -51,6 +59,11 @@ export function createClock(source: TimeSource, seen: number | null, jumped: str
   return {
     now: look,
     highest: () => highest,
+    leases: () => {
+      const wall = look()
+      const starting = seen !== null && source.elapsed() - startedAt < REPORTING_TIME
+      return starting ? Math.min(seen, wall) : wall
+    },
     state: () => {
       const wall = look()
       if (wall < highest - BEHIND_TOLERANCE) {

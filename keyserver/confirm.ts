@@ -19,7 +19,7 @@ export async function confirm(parts: Parts, caller: Caller, request: ConfirmRequ
   const now = parts.clock.now()
   return await parts.store.transact(async (tx) => {
     const verdict = allowed
-      ? await examine(tx, caller, request, addresses, now)
+      ? await examine(tx, caller, request, addresses, { now, leases: parts.clock.leases() })
       : refused('not-authorised', `This gateway may not act for ${request.org}.`)
     if (verdict.kind === 'refused') {
       recordRefusal(parts, tx, caller, request, verdict, now)
@@ -29,7 +29,8 @@ export async function confirm(parts: Parts, caller: Caller, request: ConfirmRequ
     if (request.sealed !== undefined) {
       await tx.envelopes.addCopy({ envelope: request.id, ...request.sealed, gateway: caller.gateway, at: now })
     }
-    const lease = { gateway: caller.gateway, instance: caller.instance, until: now + LEASE }
+    const until = now + (request.leaseSeconds === undefined ? LEASE : request.leaseSeconds * 1000)
+    const lease = { gateway: caller.gateway, instance: caller.instance, until }
     for (const address of addresses) await tx.envelopes.setRecipient(request.id, address, 'unknown', lease)
     record(parts, tx, caller, request, addresses, persons, now)
     parts.metrics.count('sealpost_confirmed_total')
@@ -55,7 +56,7 @@ async function examine(
   caller: Caller,
   request: ConfirmRequest,
   addresses: readonly Address[],
-  now: number,
+  { now, leases }: { readonly now: number; readonly leases: number },
 ): Promise<Refused | { readonly kind: 'good' }> {
   const envelope = await tx.envelopes.find(request.id)
   if (envelope === null || envelope.org !== request.org) return refused('not-found', 'There is no such envelope.')
@@ -67,7 +68,7 @@ async function examine(
   for (const address of addresses) {
     const recipient = all.get(address)
     if (recipient === undefined) return refused('not-found', 'A recipient is none of this envelope.')
-    const taken = judgeRecipient(recipient, caller, again, now)
+    const taken = judgeRecipient(recipient, caller, again, leases)
     if (taken !== null) return taken
   }
   return { kind: 'good' }
@@ -82,7 +83,7 @@ function judgeEnvelope(envelope: Envelope, request: ConfirmRequest, now: number)
   return isOver(envelope, now) ? refused('expired', 'The envelope expired, or waited too long to be confirmed.') : null
 }
 
-function judgeRecipient(recipient: Recipient, caller: Caller, again: boolean, now: number): Refused | null {
+function judgeRecipient(recipient: Recipient, caller: Caller, again: boolean, leases: number): Refused | null {
   if (recipient.state === 'sent' || recipient.state === 'failed') {
     return refused('conflict', 'A recipient has had this message already.')
   }
@@ -90,7 +91,7 @@ function judgeRecipient(recipient: Recipient, caller: Caller, again: boolean, no
   const own = lease !== null && lease.gateway === caller.gateway && lease.instance === caller.instance
   // The same sealing by the same instance is the same attempt, whose answer got lost; another sealing is another attempt.
   if (own && again) return null
-  return isHeld(lease, caller, now) ? refused('conflict', 'Another delivery to a recipient is under way.') : null
+  return isHeld(lease, caller, leases) ? refused('conflict', 'Another delivery to a recipient is under way.') : null
 }
 
 function record(

@@ -110,7 +110,7 @@ async function settle(
   const old = new Map<EnvelopeId, { envelope: Envelope; recipients: Settled['recipients'][number][] }>()
   for (const recipient of ask.recipients) {
     const found = await lookUp(tx, request, recipient.retryKey, means.now)
-    const verdict = judgeRetry(found, request.verdict, caller, means.now)
+    const verdict = judgeRetry(found, request.verdict, caller, means.now, parts.clock.leases())
     if (verdict.kind === 'revoked') return refused('revoked', 'The message was revoked while it was being delivered.')
     if (verdict.kind === 'new' || found === null) {
       fresh.push(recipient)

@@ -16,13 +16,13 @@ export function judgeOutcome(
   recipient: Recipient,
   outcome: OutcomeRequest['outcome'],
   attempt: Attempt,
-  now: number,
+  leases: number,
 ): Recipient['state'] | null {
   if (recipient.state === 'sent') return null
   if (outcome === 'sent') return 'sent'
   const { lease } = recipient
   const own = lease?.gateway === attempt.gateway && lease.instance === attempt.instance
-  if (!own && isHeld(lease, attempt, now)) return null
+  if (!own && isHeld(lease, attempt, leases)) return null
   if (recipient.state === 'failed') return null
   return outcome === 'deferred' ? 'open' : outcome
 }
@@ -39,7 +39,7 @@ export async function recordOutcome(parts: Parts, caller: Caller, request: Outco
   return await parts.store.transact(async (tx) => {
     const recipient = await tx.envelopes.recipient(id, address)
     if (recipient?.org !== org) return refused('not-found', 'There is no such envelope or recipient.')
-    const next = judgeOutcome(recipient, outcome, caller, now)
+    const next = judgeOutcome(recipient, outcome, caller, parts.clock.leases())
     if (next !== null) await tx.envelopes.setRecipient(id, address, next, null)
     parts.journal.append(tx, org, persons, (name) => ({
       kind: 'outcome',

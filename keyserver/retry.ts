@@ -5,7 +5,7 @@ export type Attempt = { readonly gateway: string; readonly instance: string }
 
 /** How long retry keys are remembered: longer than mail clients go on trying. */
 export const RETRY_MEMORY = 5 * 86_400_000
-/** How long a confirmed delivery keeps others away. */
+/** How long a confirmed delivery keeps others away where it does not say so itself. */
 export const LEASE = 60_000
 /** How long an envelope may wait for its confirmation. */
 export const CONFIRM_WITHIN = 10 * 60_000
@@ -21,17 +21,21 @@ export type RetryVerdict =
   | { readonly kind: 'done'; readonly state: 'sent' | 'failed' }
   | { readonly kind: 'again'; readonly state: 'open' | 'unknown' }
 
-/** Decides from what the retry key led to; null where it led to nothing. `verdict` is what the gateway's policy says today. */
+/**
+ * Decides from what the retry key led to; null where it led to nothing. `verdict` is what the gateway's policy says today; `leases` the time
+ * by which leases end, if it is another than `now`: see {@link file://./clock.ts}.
+ */
 export function judgeRetry(
   found: { readonly recipient: Recipient; readonly envelope: Envelope } | null,
   verdict: Envelope['kind'],
   attempt: Attempt,
   now: number,
+  leases: number = now,
 ): RetryVerdict {
   if (found === null) return { kind: 'new' }
   const { recipient, envelope } = found
   if (recipient.state === 'sent' || recipient.state === 'failed') return { kind: 'done', state: recipient.state }
-  if (isHeld(recipient.lease, attempt, now)) return { kind: 'busy' }
+  if (isHeld(recipient.lease, attempt, leases)) return { kind: 'busy' }
   if (envelope.revokedAt !== null) return { kind: 'revoked' }
   if (envelope.kind !== verdict || isOver(envelope, now)) return { kind: 'new' }
   return { kind: 'again', state: recipient.state }

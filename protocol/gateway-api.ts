@@ -112,6 +112,8 @@ export const ConfirmRequest = Type.Object(
     id: Id,
     sealed: Type.Optional(Type.Object({ digest: Sha256, sealedSize: Size, plainSize: Size }, closed)),
     recipients: Type.Array(Mailbox, { minItems: 1, maxItems: 1000 }),
+    /** How long this delivery may take at most, and so keeps other attempts away. 60 if absent. */
+    leaseSeconds: Type.Optional(Type.Integer({ minimum: 1, maximum: 900 })),
   },
   closed,
 )
