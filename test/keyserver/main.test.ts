@@ -6,7 +6,7 @@ import Database from 'better-sqlite3'
 import t from 'tap'
 import type { ConfirmResult, IssueRequest, IssueResult } from '../../protocol/gateway-api.ts'
 import { acme, known, onlyEnvelope, random32, sealed } from './premises.ts'
-import { runToEnd, start, writeEstate } from './process.ts'
+import { type Estate, runToEnd, start, writeEstate } from './process.ts'
 
 t.test(
   'killed with SIGKILL while it issues, it has kept every envelope that it answered, and its record',
@@ -14,21 +14,7 @@ t.test(
     const estate = await writeEstate(t.testdir())
     t.teardown(() => estate.agent.destroy())
     const first = await start(estate)
-    const policyHash = createHash('sha256')
-      .update(readFileSync(join(estate.folder, 'policies/acme.example.yaml')))
-      .digest('hex')
-    const request = (): IssueRequest => ({
-      org: acme,
-      policyHash,
-      verdict: 'seal',
-      rule: 'default',
-      sender: null,
-      terms: { ttlSeconds: 3600, proof: 'code' },
-      messageDigest: null,
-      recipients: [
-        { address: 'bob@example.org' as IssueRequest['recipients'][number]['address'], retryKey: random32() },
-      ],
-    })
+    const request = requestFor(estate)
     const answered: string[] = []
     const lanes = Array.from({ length: 8 }, async () => {
       const gateway = first.gateway()
@@ -79,6 +65,30 @@ t.test(
   },
 )
 
+t.test('where the log cannot be written nothing is issued: 503, try again, and the process lives', async (t) => {
+  const estate = await writeEstate(t.testdir())
+  t.teardown(() => estate.agent.destroy())
+  const running = await start(estate, { largestFile: 1500 })
+  const gateway = running.gateway()
+  const request = requestFor(estate)
+  const body = { instance: gateway.instance, requests: Array.from({ length: 50 }, request) }
+  let answer = await gateway.post('/v1/issue', body)
+  for (let i = 0; i < 100 && answer.status === 200; i++) {
+    answer = await gateway.post('/v1/issue', { ...body, requests: Array.from({ length: 50 }, request) })
+  }
+  t.equal(answer.status, 503)
+  t.equal(answer.headers['retry-after'], '5')
+  t.match(answer.body, { code: 'unavailable' })
+  t.notMatch(JSON.stringify(answer.body), /sqlite|disk/i, 'the cause is for the log')
+  t.equal((await fetch(`${running.addresses.ops}/health/live`)).status, 200)
+  running.process.kill('SIGKILL')
+  await running.ended()
+  const again = await start(estate)
+  t.equal((await again.gateway().post('/v1/issue', body)).status, 200, 'with room again, all is well')
+  again.process.kill('SIGTERM')
+  t.match(await again.ended(), { code: 0 })
+})
+
 t.test('a wrong configuration ends with 78 and every fault at once, without a stack', async (t) => {
   const estate = await writeEstate(t.testdir(), (yaml) =>
     yaml
@@ -124,3 +134,20 @@ t.test('a port that is taken is named, and so is what to do', async (t) => {
   t.equal(code, 78)
   t.match(errors, new RegExp(`ops > port: ${port} on 127.0.0.1 is in use`))
 })
+
+/** Makes requests to seal for one recipient. */
+function requestFor(estate: Estate): () => IssueRequest {
+  const policyHash = createHash('sha256')
+    .update(readFileSync(join(estate.folder, 'policies/acme.example.yaml')))
+    .digest('hex')
+  return () => ({
+    org: acme,
+    policyHash,
+    verdict: 'seal',
+    rule: 'default',
+    sender: null,
+    terms: { ttlSeconds: 3600, proof: 'code' },
+    messageDigest: null,
+    recipients: [{ address: 'bob@example.org' as IssueRequest['recipients'][number]['address'], retryKey: random32() }],
+  })
+}

@@ -48,9 +48,14 @@ export type Running = {
 }
 export type Ended = { readonly code: number | null; readonly signal: string | null; readonly errors: string }
 
+type Limits = {
+  /** KiB beyond which no file grows: what a full disk is to a database. */
+  readonly largestFile?: number
+}
+
 /** Starts a key server of its own process; resolves when its three listeners are up. Rejects with what it said if it ends before. */
-export async function start(estate: Estate): Promise<Running> {
-  const { child, ended } = launch(estate.file)
+export async function start(estate: Estate, { largestFile }: Limits = {}): Promise<Running> {
+  const { child, ended } = launch(estate.file, largestFile)
   const addresses: Record<string, string> = {}
   await new Promise<void>((resolve, reject) => {
     let text = ''
@@ -75,8 +80,13 @@ export async function runToEnd(file: string): Promise<Ended> {
   return await launch(file).ended
 }
 
-function launch(file: string) {
-  const child = spawn(process.execPath, [MAIN, file], { stdio: ['ignore', 'pipe', 'pipe'] })
+function launch(file: string, largestFile?: number) {
+  const limit = largestFile === undefined ? '' : `trap '' XFSZ; ulimit -f ${largestFile};`
+  const child = spawn('bash', ['-c', `${limit} exec "$0" "$@"`, process.execPath, MAIN, file], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    // The test runner's hook in the child would end it by the very signal that is to be ignored here.
+    env: largestFile === undefined ? process.env : { ...process.env, NODE_OPTIONS: '' },
+  })
   let errors = ''
   child.stderr.on('data', (part: Buffer) => {
     errors += part.toString('utf8')
