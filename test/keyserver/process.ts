@@ -81,11 +81,10 @@ export async function runToEnd(file: string): Promise<Ended> {
 }
 
 function launch(file: string, largestFile?: number) {
-  const limit = largestFile === undefined ? '' : `trap '' XFSZ; ulimit -f ${largestFile};`
+  // The test runner's own hook (in NODE_OPTIONS) would end the child by the very signal that is to be ignored here.
+  const limit = largestFile === undefined ? '' : `unset NODE_OPTIONS; trap '' XFSZ; ulimit -f ${largestFile};`
   const child = spawn('bash', ['-c', `${limit} exec "$0" "$@"`, process.execPath, MAIN, file], {
     stdio: ['ignore', 'pipe', 'pipe'],
-    // The test runner's hook in the child would end it by the very signal that is to be ignored here.
-    env: largestFile === undefined ? process.env : { ...process.env, NODE_OPTIONS: '' },
   })
   let errors = ''
   child.stderr.on('data', (part: Buffer) => {
