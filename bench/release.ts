@@ -5,7 +5,7 @@ import { Agent, request } from 'node:http'
 import { fileURLToPath } from 'node:url'
 import { createAgreementKey, openJwe } from '../reader/jwe.ts'
 import { decideRelease, loadPolicy } from '../rulebook/index.ts'
-import { openHouse } from '../test/keyserver/house.ts'
+import { address, openHouse, org } from '../test/keyserver/house.ts'
 
 /**
  * Releases per second, log durable, and their p50 and p99: the key server's public listener in one process (real HTTP, SQLite with an
@@ -38,18 +38,19 @@ async function serve(): Promise<void> {
   house.decide = (facts) => decideRelease(loaded.policy, facts)
   const people = Array.from({ length: PEOPLE }, (_, i) => `person${i}@example.org`)
   const { id, wrappedKey } = await house.issue({ recipients: people })
-  process.on('message', (sessions: { id: string; thumbprint: string }[]) => {
+  process.on('message', (asked: 'cpu' | readonly { id: string; thumbprint: string }[]) => {
+    if (asked === 'cpu') return process.send?.(process.cpuUsage())
     const now = Date.now()
-    const rows = sessions.map((session, i) => ({
+    const rows = asked.map((session, i) => ({
       ...session,
-      org: 'acme.example',
-      address: people[i],
+      org,
+      address: address(people[i] ?? ''),
       createdAt: now,
       expiresAt: now + 3_600_000,
     }))
-    void house.parts.store
+    return void house.parts.store
       .transact(async (tx) => {
-        for (const row of rows) await tx.sessions.add(row as never)
+        for (const row of rows) await tx.sessions.add(row)
       })
       .then(() => process.send?.('go'))
   })
@@ -80,9 +81,12 @@ async function main(rate: number, seconds: number): Promise<void> {
       })
     const shots = { warm: make(2_000), full: make(10_000), paced: make(rate * seconds) }
     await flatOut(shots.warm, post)
-    print('full speed', await flatOut(shots.full, post))
+    const before = await cpuOf(child)
+    const full = await flatOut(shots.full, post)
+    print('full speed', full, (await cpuOf(child)) - before)
+    const between = await cpuOf(child)
     const paced = await atRate(shots.paced, rate, post)
-    print(`${rate} a second`, paced)
+    print(`${rate} a second`, paced, (await cpuOf(child)) - between)
     const shot = at(paced.answers, 0)
     const bound = { envelope: ready.envelope, proof: shot.proof }
     if ((await openJwe(JSON.parse(shot.body).jwe, agreement, bound)) === null)
@@ -150,7 +154,14 @@ async function fire(
   if (run.answers.length < 10 && status === 200) run.answers.push({ proof, body })
 }
 
-function print(name: string, { millis, elapsed, failed }: Run): void {
+/** What the server's process has used until now, milliseconds: comparable on a machine that others use too. */
+async function cpuOf(child: ChildProcess): Promise<number> {
+  child.send('cpu')
+  const { user, system } = (await once(child)) as NodeJS.CpuUsage
+  return (user + system) / 1000
+}
+
+function print(name: string, { millis, elapsed, failed }: Run, cpu: number): void {
   const sorted = millis.toSorted((a, b) => a - b)
   const quantile = (q: number) =>
     Number((sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))] ?? 0).toFixed(1))
@@ -164,6 +175,7 @@ function print(name: string, { millis, elapsed, failed }: Run): void {
     p50: quantile(0.5),
     p99: quantile(0.99),
     max: quantile(1),
+    cpuMillisEach: Number((cpu / millis.length).toFixed(3)),
   }
   process.stdout.write(`${JSON.stringify(line)}\n`)
 }
