@@ -46,7 +46,7 @@ export async function readFacts(
     calendar: calendarOf(parts),
     list: isList(header),
     signed: parts.some(isSigned),
-    encrypted: parts.some(isEncrypted),
+    encrypted: isEncrypted(message),
     malformed: malformed || message.doubtful || header.fields.some((field) => field.key === ''),
     ttlWish: readTtlWish(header, tags),
   }
@@ -89,14 +89,14 @@ function isAttachment(part: Part): boolean {
   return !part.type.startsWith('text/')
 }
 
-/** RFC 3834 5, and what mail programs say instead. */
+/**
+ * RFC 3834 5, and what mail programs say instead. `auto-generated` is none: an invoice that a program sends says so too; nor is
+ * X-Auto-Response-Suppress, which asks others for silence.
+ */
 function isAutoReply(header: Header): boolean {
-  const submitted = fieldValue(header, 'auto-submitted')?.toLowerCase()
-  if (submitted !== undefined && submitted !== '' && !/^no\b/.test(submitted)) return true
+  if (/^auto-replied\b/i.test(fieldValue(header, 'auto-submitted')?.trim() ?? '')) return true
   if (precedence(header) === 'auto_reply') return true
-  return ['x-auto-response-suppress', 'x-autoreply', 'x-autorespond', 'x-auto-reply'].some(
-    (name) => fieldValue(header, name) !== null,
-  )
+  return ['x-autoreply', 'x-autorespond', 'x-auto-reply'].some((name) => fieldValue(header, name) !== null)
 }
 
 /** RFC 2369, RFC 2919, and the older Precedence. */
@@ -119,7 +119,7 @@ function isSigned(part: Part): boolean {
   return part.type === 'multipart/signed' || (isPkcs7(part) && smimeType(part) === 'signed-data')
 }
 
-/** RFC 1847 2.2, RFC 8551 3.3. Only what says so of itself: a mail must not escape sealing by a doubtful type. */
+/** RFC 1847 2.2, RFC 8551 3.3. The message as a whole: one encrypted attachment leaves the text beside it readable. */
 function isEncrypted(part: Part): boolean {
   if (part.type === 'multipart/encrypted') return true
   return isPkcs7(part) && ['enveloped-data', 'authenveloped-data'].includes(smimeType(part))

@@ -22,13 +22,14 @@ export type OutboundFacts = {
     readonly nullSender: boolean
     /** multipart/report (RFC 6522): delivery and disposition notices. */
     readonly report: boolean
-    /** Auto-Submitted other than `no` (RFC 3834), X-Auto-Response-Suppress, Precedence auto_reply, and their kin. */
+    /** `Auto-Submitted: auto-replied` (RFC 3834), Precedence auto_reply, and their kin; mail that a program wrote is none. */
     readonly autoReply: boolean
     /** text/calendar with METHOD REPLY, or any calendar part: `'' | 'request' | 'reply' | 'cancel' | …`, lower case. */
     readonly calendar: string
     /** A List-* field or Precedence list. */
     readonly list: boolean
     readonly signed: boolean
+    /** The whole message, not a part of it. */
     readonly encrypted: boolean
     /** The message could not be read as MIME; it is sealed as it is. */
     readonly malformed: boolean

@@ -63,12 +63,31 @@ epilogue
   t.equal(found.calendar, '')
 })
 
+t.test('clear text with one encrypted attachment is not taken for encrypted', async (t) => {
+  const mixed = [
+    'From: anna@acme.example',
+    'Content-Type: multipart/mixed; boundary=b',
+    '',
+    '--b',
+    '',
+    'readable by anyone',
+    '--b',
+    'Content-Type: application/pkcs7-mime; smime-type=enveloped-data; name=smime.p7m',
+    'Content-Disposition: attachment; filename=smime.p7m',
+    '',
+    '--b--',
+    '',
+  ].join('\n')
+  t.match(await facts(mixed), { encrypted: false })
+})
+
 t.test('what marks a mail as not an ordinary one', async (t) => {
   const cases = [
     ['Content-Type: multipart/report; report-type=delivery-status; boundary=b', { report: true }],
     ['Auto-Submitted: auto-replied', { autoReply: true }],
     ['Auto-Submitted: no', { autoReply: false }],
-    ['X-Auto-Response-Suppress: All', { autoReply: true }],
+    ['Auto-Submitted: auto-generated', { autoReply: false }],
+    ['X-Auto-Response-Suppress: All', { autoReply: false }],
     ['Precedence: auto_reply', { autoReply: true }],
     ['Precedence: list', { list: true }],
     ['List-Id: <x.acme.example>', { list: true }],
