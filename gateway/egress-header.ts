@@ -1,5 +1,5 @@
 import { hash } from 'node:crypto'
-import { domainToASCII } from 'node:url'
+import { domainToUnicode } from 'node:url'
 import type { PassParts, SealedParts } from './compose.ts'
 
 /** How the body of a sealed mail is framed, as its header says. */
@@ -89,21 +89,18 @@ function framingOf(body: string, parts: SealedParts): Framing | null {
   return fits ? { type, boundary: match[2] ?? '' } : null
 }
 
-/** Every accepted field of a name: as it stood, and its words with whatever coding taken off. */
-type Known = { readonly raws: Set<string>; words: string; awkward: boolean }
-type Source = ReadonlyMap<string, Readonly<Known>>
+/** Every accepted field of a name: as they stood, and the words of those that cannot leave so. */
+type Known = { readonly raws: Set<string>; readonly awkward: Buffer[]; words: ReadonlySet<string> | null }
+type Source = ReadonlyMap<string, Known>
 
 function sourceOf(parts: SealedParts): Source {
   const source = new Map<string, Known>()
   for (const { key, raw } of parts.fields) {
-    const text = Buffer.from(raw.buffer, raw.byteOffset, raw.length)
-    const known = source.get(key) ?? { raws: new Set<string>(), words: '', awkward: false }
-    const octets = text.toString('latin1')
-    known.raws.add(octets)
-    if (isAwkward(octets)) {
-      known.awkward = true
-      known.words += `\n${text.toString('utf8')}\n${octets}`
-    }
+    const octets = Buffer.from(raw.buffer, raw.byteOffset, raw.length)
+    const text = octets.toString('latin1')
+    const known = source.get(key) ?? { raws: new Set<string>(), awkward: [], words: null }
+    known.raws.add(text)
+    if (isAwkward(text)) known.awkward.push(octets)
     source.set(key, known)
   }
   return source
@@ -148,14 +145,33 @@ function isKeptFrom(field: Field, parts: SealedParts, source: Source): boolean {
   const known = source.get(field.key)
   if (known === undefined) return false
   if (known.raws.has(field.raw)) return true
-  if (!known.awkward) return false
-  const haystack = bare(known.words)
-  const ascii = bare(known.words.replace(/@([^\s<>(),;"@]+)/g, (_, domain: string) => `@${domainToASCII(domain)}`))
-  const words = decoded(Buffer.from(field.body, 'latin1').toString('utf8')).split(/[\s<>,"\\]+/)
-  return words.every((word) => {
-    const text = bare(word)
-    return haystack.includes(text) || ascii.includes(text) || text.split('?').every((run) => haystack.includes(run))
-  })
+  if (known.awkward.length === 0) return false
+  known.words ??= allWords(known.awkward)
+  const { words } = known
+  const text = withUnicodeDomains(decoded(Buffer.from(field.body, 'latin1').toString('utf8')))
+  return wordsIn(text).every((word) => words.has(word))
+}
+
+/** Every word that may leave of these fields, coded or not. One pass: the fields may be as long as a header may be. */
+function allWords(fields: readonly Buffer[]): ReadonlySet<string> {
+  const words = new Set<string>()
+  for (const octets of fields) {
+    for (const text of [octets.toString('utf8'), octets.toString('latin1')]) {
+      const forms = [text, decoded(text), decoded(text, ' '), withUnicodeDomains(text)]
+      // IDNA folds before it codes (UTS 46).
+      for (const word of [...forms, text.normalize('NFKC')].flatMap(wordsIn)) words.add(word)
+    }
+  }
+  return words
+}
+
+function withUnicodeDomains(text: string): string {
+  return text.replace(/[^\s<>(),;:"@]*xn--[^\s<>(),;:"@]*/gi, (domain) => domainToUnicode(domain) || domain)
+}
+
+/** Runs of ASCII letters and digits, and single characters beyond ASCII: coding may part and join those. */
+function wordsIn(text: string): string[] {
+  return text.toLowerCase().match(/[a-z0-9]+|[^\p{ASCII}\p{Cc}\s]/gu) ?? []
 }
 
 function isAllowedOutside(key: string, towardsMicrosoft: boolean): boolean {
@@ -165,10 +181,13 @@ function isAllowedOutside(key: string, towardsMicrosoft: boolean): boolean {
 }
 
 /** With the encoded words that compose.ts writes taken off: UTF-8, B. White space between two of them is theirs. */
-function decoded(text: string): string {
+function decoded(text: string, around = ''): string {
   return text
     .replace(/(\?=)\s+(?==\?utf-8\?B\?)/g, '$1')
-    .replace(/=\?utf-8\?B\?([A-Za-z0-9+/=]*)\?=/g, (_, coded: string) => Buffer.from(coded, 'base64').toString('utf8'))
+    .replace(
+      /=\?utf-8\?B\?([A-Za-z0-9+/=]*)\?=/g,
+      (_, coded: string) => around + Buffer.from(coded, 'base64').toString('utf8') + around,
+    )
 }
 
 /** What is left to compare when folding, quoting and control characters are taken away. */

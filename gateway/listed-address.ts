@@ -6,15 +6,22 @@ import { encodedWords } from './encoded-word.ts'
 export type Listed = { readonly name: string; readonly address: string }
 
 const LIMIT = 2000
+/** Characters of a field that are read: room for a thousand recipients with their names. */
+const VALUE_LIMIT = 200_000
+/** A longer display name is left out. */
+const NAME_LIMIT = 500
 // Format characters (\p{C}) could turn text around or hide in it.
 const WRITABLE = /^[^\s<>()[\],;:\\"@\p{C}]+@[^\s<>()\\",;@\p{C}]+$/u
 
 /** The mailboxes of an unfolded address field; groups are taken apart. Never throws; what is no address is left out. */
 export function listedAddresses(value: string): Listed[] {
   const listed: Listed[] = []
-  for (const { name, address } of parse(value, { flatten: true })) {
+  for (const { name, address } of parse(value.slice(0, VALUE_LIMIT), { flatten: true })) {
     if (listed.length === LIMIT) break
-    if (isWritable(address)) listed.push({ name, address: withAsciiDomain(address) })
+    // The parser guesses at broken fields, and may make up an address that nobody wrote.
+    if (!isWritable(address) || !value.includes(address)) continue
+    const written = withAsciiDomain(address)
+    if (written !== '') listed.push({ name, address: written })
   }
   return listed
 }
@@ -35,8 +42,8 @@ export function addressWords(listed: readonly Listed[]): string[] {
 
 function phraseWords(name: string): string[] {
   const text = name.replace(/[\p{Cc}\s]+/gu, ' ').trim()
-  if (text === '') return []
-  if (/[^\x20-\x7e]/.test(text) || text.length > 200) return encodedWords(text.slice(0, 500))
+  if (text === '' || text.length > NAME_LIMIT) return []
+  if (/[^\x20-\x7e]/.test(text) || text.length > 200) return encodedWords(text)
   if (/^[\w!#$%&'*+\-/=?^`{|}~ ]+$/.test(text)) return text.split(' ')
   return [`"${text.replace(/[\\"]/g, '\\$&')}"`]
 }
@@ -50,5 +57,6 @@ function withAsciiDomain(address: string): string {
   const domain = address.slice(at + 1)
   if (!/[^\x20-\x7e]/.test(domain)) return address
   const ascii = domainToASCII(domain)
-  return ascii === '' ? address : `${address.slice(0, at)}@${ascii}`
+  // '' where there is no such domain: then this is no address.
+  return ascii === '' ? '' : `${address.slice(0, at)}@${ascii}`
 }

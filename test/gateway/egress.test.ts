@@ -1,4 +1,5 @@
 import { randomInt } from 'node:crypto'
+import fc from 'fast-check'
 import t from 'tap'
 import { createComposer, type PassParts, type SealedParts } from '../../gateway/compose.ts'
 import type { OutgoingMail } from '../../gateway/courier.ts'
@@ -215,4 +216,59 @@ t.test('every message of the corpus passes the look when composed', { skip: abse
     if (check !== null) t.fail(`${name}: ${check}`)
   }
   t.pass(`${corpus.length} messages`)
+})
+
+t.test('whatever a header holds, what is composed is safe and passes the look', async (t) => {
+  const names = ['From', 'To', 'Cc', 'Subject', 'References', 'List-Id', 'Received', 'msip_labels', 'X-Other', 'Bcc']
+  const pieces = [
+    'a',
+    'Zoë',
+    'é\xff',
+    '\0',
+    '\x1b',
+    '<',
+    '>',
+    '"',
+    '\\',
+    '(',
+    ')',
+    ',',
+    ';',
+    ':',
+    '@',
+    '.',
+    'bo@example.org',
+    '?',
+  ]
+  pieces.push(
+    'bücher.example',
+    'юзер',
+    '=?utf-8?B?w6k=?=',
+    '=?x?Q?=41?=',
+    ' ',
+    '\t',
+    '\r\n ',
+    'x'.repeat(950),
+    '\u202e',
+    'Ⅷ。',
+  )
+  const value = fc.array(fc.constantFrom(...pieces), { maxLength: 12 }).map((words) => words.join(''))
+  const field = fc.tuple(fc.constantFrom(...names), value).map(([name, text]) => `${name}: ${text}\r\n`)
+  const encoding = fc.constantFrom<BufferEncoding>('utf8', 'latin1')
+  await fc.assert(
+    fc.asyncProperty(fc.array(field, { maxLength: 6 }), encoding, async (fields, charset) => {
+      const parts = partsOf(Buffer.from(`${fields.join('')}\r\n`, charset), { sealed: copyOf(10) })
+      const mail = composer.sealed(parts)
+      const octets = await octetsOf(mail)
+      const { check } = await look(octets, parts)
+      if (check !== null) throw new Error(check)
+      const lines = octets.toString('utf8').split('\r\n')
+      if (lines.some((line) => Buffer.byteLength(line) > 998 || /(?!\t)[\p{Cc}--[\x80-\x9f]]/v.test(line)))
+        throw new Error('a line')
+      if (!mail.smtputf8 && /[^\r\n\t\x20-\x7e]/.test(octets.toString('latin1'))) throw new Error('not 7-bit')
+      if (octets.length !== mail.size) throw new Error('size')
+    }),
+    { numRuns: 1500 },
+  )
+  t.pass('1,500 headers')
 })
