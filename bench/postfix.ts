@@ -6,7 +6,13 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { run } from './child.ts'
 
 /** Debian's Postfix as a relay on loopback: the yardstick. It stores each mail, fsynced, before it answers, and hands it on afterwards. */
-export type Postfix = { readonly port: number; readonly version: string; stop(): Promise<void> }
+export type Postfix = {
+  readonly port: number
+  readonly version: string
+  /** Of the master, whose children do the work. */
+  readonly pid: number
+  stop(): Promise<void>
+}
 
 const PROGRAM = '/usr/sbin/postfix'
 
@@ -38,7 +44,8 @@ export async function startPostfix(folder: string, port: number, sinkPort: numbe
     await sleep(50)
   }
   const version = (await run('postconf', ['-h', 'mail_version'])).trim()
-  return { port, version, stop }
+  const pid = Number(await readFile(join(folder, 'spool', 'pid', 'master.pid'), 'utf8'))
+  return { port, version, pid, stop }
 }
 
 function settings(folder: string, sinkPort: number): string {

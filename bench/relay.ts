@@ -1,7 +1,9 @@
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import type { Running } from '../cli/house.ts'
 import { runProgram } from './child.ts'
+import { cpuOfMachine, cpuOfTree } from './cpu.ts'
 import type { Figure } from './figure.ts'
 import { noPostfix, type Postfix, startPostfix } from './postfix.ts'
 import { checkSealed } from './precheck.ts'
@@ -49,6 +51,10 @@ export type Turn = {
   /** Of one mail, from its first command to the relay's answer, ms. */
   readonly p50: number
   readonly p99: number
+  /** Processor time of the relay for one mail, ms: gateway and key server, or all of Postfix. Says more than the rate on a busy machine. */
+  readonly cpu: number
+  /** Share of the machine's processor time that went to processes which are no part of this. */
+  readonly others: number
 }
 
 export type RelayOptions = {
@@ -60,7 +66,9 @@ export type RelayOptions = {
   readonly only: string
 }
 
-type Relays = { readonly sealpost: number; readonly link: number; readonly postfix: number | null }
+/** Where it takes mail, and the roots of the processes that do its work. */
+type Relay = { readonly name: 'sealpost' | 'postfix'; readonly port: number; readonly pids: readonly number[] }
+type Relays = { readonly sealpost: Relay; readonly link: Relay; readonly postfix: Relay | null }
 
 export async function measureRelay(options: RelayOptions): Promise<Figure[]> {
   const stand = await openStand()
@@ -69,13 +77,17 @@ export async function measureRelay(options: RelayOptions): Promise<Figure[]> {
   let postfix: Postfix | null = null
   let sink: Sink | null = null
   try {
-    await stand.startGateway()
-    await stand.startLinkGateway()
+    const pids = { carry: pidOf(await stand.startGateway()), link: pidOf(await stand.startLinkGateway()) }
     postfix = why === null ? await openPostfix(stand) : null
     await checkSealed(stand, postfix?.port ?? null)
     options.say('Looked: what reaches the provider through the gateway is sealed, through Postfix it is as it was.')
     sink = await startSink(stand.sinkPort)
-    const relays = { sealpost: stand.gatewayPort, link: stand.linkGatewayPort, postfix: postfix?.port ?? null }
+    const keyserver = pidOf(stand.keyserver)
+    const relays: Relays = {
+      sealpost: { name: 'sealpost', port: stand.gatewayPort, pids: [keyserver, pids.carry] },
+      link: { name: 'sealpost', port: stand.linkGatewayPort, pids: [keyserver, pids.link] },
+      postfix: postfix === null ? null : { name: 'postfix', port: postfix.port, pids: [postfix.pid] },
+    }
     return await takeTurns(relays, sink, options)
   } finally {
     await sink?.stop()
@@ -92,18 +104,18 @@ async function openPostfix(stand: Stand): Promise<Postfix> {
 
 async function takeTurns(relays: Relays, sink: Sink, options: RelayOptions): Promise<Figure[]> {
   const wanted = cases.filter((one) => one.name.startsWith(options.only))
-  for (const port of Object.values(relays)) if (port !== null) await warmUp(port, sink)
+  const postfix = relays.postfix === null ? [] : [relays.postfix]
+  for (const relay of [relays.sealpost, relays.link, ...postfix]) await warmUp(relay.port, sink)
   const turns: Turn[] = []
   for (let number = 1; number <= options.rounds; number++) {
     for (const one of wanted) {
-      for (const relay of ['sealpost', 'postfix'] as const) {
-        const ours = one.byLink ? relays.link : relays.sealpost
-        const port = relay === 'postfix' ? relays.postfix : ours
-        if (port === null) continue
-        const turn = { ...(await takeTurn(one, port, sink, options.quick)), relay, round: number }
+      for (const relay of [one.byLink ? relays.link : relays.sealpost, ...postfix]) {
+        const turn = await takeTurn(one, relay, sink, options, number)
         turns.push(turn)
         options.keep(turn)
-        options.say(`${relay.padEnd(8)} ${one.name}, round ${number}: ${turn.perSecond}/s`)
+        const { perSecond, cpu, others } = turn
+        const words = `${perSecond}/s, ${cpu} ms of processor a mail; others had ${Math.round(others * 100)} % of the machine`
+        options.say(`${relay.name.padEnd(8)} ${one.name}, round ${number}: ${words}`)
       }
     }
   }
@@ -118,31 +130,52 @@ async function warmUp(port: number, sink: Sink): Promise<void> {
   await sink.reached(before + taken)
 }
 
-async function takeTurn(one: Case, port: number, sink: Sink, quick: boolean): Promise<Omit<Turn, 'relay' | 'round'>> {
+async function takeTurn(one: Case, relay: Relay, sink: Sink, { quick }: RelayOptions, number: number): Promise<Turn> {
   const before = sink.count()
   const count = quick ? one.quickCount : one.count
-  const numbers = ['--port', `${port}`, '--count', `${count}`, '--size', `${one.size}`]
+  const numbers = ['--port', `${relay.port}`, '--count', `${count}`, '--size', `${one.size}`]
   const args = [...numbers, '--connections', `${one.connections}`, ...(one.keep ? ['--keep'] : [])]
+  const since = usage(relay)
   const sent = await runProgram<Sent>('source.ts', args, 300)
   if (sent.refused > 0) throw new Error(`${sent.refused} of ${count} mails were refused: ${sent.firstRefusal}`)
   const end = await sink.reached(before + count)
+  const until = usage(relay)
   await sleep(200)
   if (sink.count() !== before + count) throw new Error(`${count} mails went in, ${sink.count() - before} came out`)
   const seconds = (end - sent.begin) / 1000
   const { p50, p99 } = latencyOf(sent.times)
-  return { kind: 'turn', case: one.name, count, seconds: round(seconds), perSecond: round(count / seconds), p50, p99 }
+  const [cpu, ours, busy, all] = until.map((value, i) => value - (since[i] ?? 0)) as [number, number, number, number]
+  return {
+    ...{ kind: 'turn', case: one.name, relay: relay.name, round: number, count },
+    ...{ seconds: round(seconds), perSecond: round(count / seconds), p50, p99 },
+    ...{ cpu: round(cpu / count), others: round(Math.max(0, busy - ours) / all) },
+  }
+}
+
+/** Processor time so far, ms: the relay's, that of all that belongs to this, the machine's, and all that there was. */
+function usage(relay: Relay): readonly [number, number, number, number] {
+  const { busy, all } = cpuOfMachine()
+  const own = relay.pids.reduce((sum, pid) => sum + cpuOfTree(pid), 0)
+  // Postfix is nobody's child; everything else here is this process's.
+  return [own, cpuOfTree(process.pid) + (relay.name === 'postfix' ? own : 0), busy, all]
+}
+
+function pidOf(running: Running): number {
+  return running.child.pid ?? 0
 }
 
 function figureOf(one: Case, turns: readonly Turn[]): Figure {
   const of = (relay: Turn['relay']) => turns.filter((turn) => turn.case === one.name && turn.relay === relay)
   const rate = (relay: Turn['relay']) => median(of(relay).map((turn) => turn.perSecond))
-  const time = (what: 'p50' | 'p99') => round(median(of('sealpost').map((turn) => turn[what])))
+  const middle = (what: 'p99' | 'cpu', relay: Turn['relay']) => round(median(of(relay).map((turn) => turn[what])))
+  const others = Math.round(median(turns.filter((turn) => turn.case === one.name).map((turn) => turn.others)) * 100)
+  const theirs = of('postfix').length === 0 ? '' : ` (Postfix ${middle('cpu', 'postfix')})`
   return {
     name: one.name,
     unit: '/s',
     ours: rate('sealpost'),
     postfix: of('postfix').length === 0 ? null : rate('postfix'),
     target: one.target === null ? null : { of: 'ratio', kind: 'least', value: one.target },
-    note: `a mail takes ${time('p50')} ms, 99 of 100 under ${time('p99')} ms`,
+    note: `${middle('cpu', 'sealpost')} ms of processor a mail${theirs}, p99 ${middle('p99', 'sealpost')} ms, others ${others} %`,
   }
 }
