@@ -1,0 +1,113 @@
+import { parseOrgId } from '../protocol/identifiers.ts'
+import { loadTlsFiles } from '../protocol/tls-files.ts'
+import { type Account, isPasswordHash } from './accounts.ts'
+import { blockListOf, isLoopback } from './address-range.ts'
+import type { ListenerConfig } from './config.ts'
+import { type Reading, secretOf } from './config-reading.ts'
+import type { ConfigFile } from './config-schema.ts'
+import type { ListenerOptions } from './listener.ts'
+import type { ProofRule } from './proof.ts'
+import { readYaml } from './yaml-text.ts'
+
+type ListenerFile = ConfigFile['listeners'][number]
+
+/** One listener, with who may use it; faults are noted in `reading`. */
+export function listenerOf(reading: Reading, listener: ListenerFile, index: number): ListenerConfig {
+  const { faults, file } = reading
+  const name = listener.name ?? `smtp-${index + 1}`
+  const place = `listeners > ${name}`
+  if (listener.signInWithoutTls && !isLoopback(listener.host)) {
+    faults.push(`${place} > signInWithoutTls: passwords go without TLS on a loopback address only`)
+  }
+  if (listener.accounts !== undefined && listener.tls === undefined && !listener.signInWithoutTls) {
+    faults.push(`${place} > accounts: give tls, without which nobody can sign in`)
+  }
+  const { limits } = file
+  return {
+    options: {
+      name,
+      address: listener.host,
+      port: listener.port,
+      tls: listenerTls(reading, listener),
+      clearSignIn: listener.signInWithoutTls ?? false,
+      recipientLimit: limits?.recipients ?? 500,
+      connectionLimit: limits?.connections ?? 500,
+      bareNewlines: listener.bareNewlines ?? 'refuse',
+      idleTimeoutMs: 1000 * (limits?.idleSeconds ?? 300),
+      drainMs: 1000 * (limits?.drainSeconds ?? 60),
+    },
+    rules: (listener.clients ?? []).flatMap((rule) => ruleOf(reading, listener, rule, place)),
+    accounts: listener.accounts === undefined ? null : accountsOf(reading, listener.accounts, place),
+  }
+}
+
+function ruleOf(
+  reading: Reading,
+  listener: ListenerFile,
+  rule: NonNullable<ListenerFile['clients']>[number],
+  place: string,
+): ProofRule[] {
+  const { faults, file } = reading
+  const { org, from } = rule
+  const organization = file.organizations[org]
+  if (organization === undefined) {
+    faults.push(`${place} > clients: ${org} is not among the organizations of this file`)
+    return []
+  }
+  if (from === 'anyone') {
+    if (rule.tenantSecret) faults.push(`${place} > clients: with tenantSecret, from names the provider's ranges`)
+    if (!isLoopback(listener.host))
+      faults.push(`${place} > clients: from anyone is for loopback listeners; name the ranges`)
+    return [{ kind: 'listener', org }]
+  }
+  const ranges = blockListOf(from)
+  if (!('list' in ranges)) {
+    faults.push(`${place} > clients > from: ${ranges.fault}`)
+    return []
+  }
+  if (!rule.tenantSecret) return [{ kind: 'range', org, ranges: ranges.list }]
+  const secret = secretOf(reading, organization.tenantSecret, `organizations > ${org} > tenantSecret`)
+  if (organization.tenantSecret === undefined)
+    faults.push(`${place} > clients: organizations > ${org} needs a tenantSecret`)
+  else if (secret !== null && secret.length < 16)
+    faults.push(`organizations > ${org} > tenantSecret: expected 16 characters or more`)
+  return secret === null || secret.length < 16 ? [] : [{ kind: 'tenant', org, ranges: ranges.list, secret }]
+}
+
+function listenerTls({ at, faults, now }: Reading, { tls }: ListenerFile): ListenerOptions['tls'] {
+  if (tls === undefined) return null
+  const load = loadTlsFiles({ cert: at(tls.cert), key: at(tls.key) }, now)
+  if (load.kind === 'loaded') return { mode: tls.mode, certificate: load.files.cert, key: load.files.key }
+  faults.push(...load.faults)
+  return null
+}
+
+/** A YAML list of `{user, org, hash}`; the command `sealpost smtp-user` writes its items. */
+function accountsOf(reading: Reading, name: string, place: string): Account[] {
+  const { faults, file } = reading
+  const text = secretOf(reading, { file: name }, `${place} > accounts`)
+  if (text === null) return []
+  const read = readYaml(text)
+  const items = 'value' in read ? read.value : null
+  if (!Array.isArray(items)) {
+    faults.push(`${place} > accounts: ${name} is not a YAML list of {user, org, hash}`)
+    return []
+  }
+  const accounts: Account[] = []
+  for (const [index, item] of items.entries()) {
+    const { user, org, hash } = (item ?? {}) as {
+      readonly user?: unknown
+      readonly org?: unknown
+      readonly hash?: unknown
+    }
+    const id = typeof org === 'string' ? parseOrgId(org) : null
+    const known = id !== null && file.organizations[id] !== undefined
+    const readable = typeof user === 'string' && typeof hash === 'string' && isPasswordHash(hash)
+    if (known && readable && id !== null) accounts.push({ user, org: id, hash })
+    else
+      faults.push(
+        `${place} > accounts: item ${index + 1} of ${name} needs user, an org of this file, and a hash of smtp-user`,
+      )
+  }
+  return accounts
+}

@@ -1,0 +1,65 @@
+import type { OrgId } from '../protocol/identifiers.ts'
+import type { OrganizationConfig } from './config.ts'
+import { publicOf, type Reading, secretOf } from './config-reading.ts'
+import type { ConfigFile } from './config-schema.ts'
+import type { TlsPolicy } from './tls-policy.ts'
+
+/** One organization, with its next hop; faults are noted in `reading`. */
+export function organizationOf(
+  reading: Reading,
+  id: string,
+  org: ConfigFile['organizations'][string],
+): OrganizationConfig {
+  const { faults } = reading
+  const place = `organizations > ${id}`
+  const hop = org.nextHop
+  if ((hop.user === undefined) !== (hop.password === undefined))
+    faults.push(`${place} > nextHop: user and password go together`)
+  const password = secretOf(reading, hop.password, `${place} > nextHop > password`)
+  const auth = hop.user === undefined || password === null ? {} : { auth: { user: hop.user, password } }
+  const loopSecret = secretOf(reading, org.loopSecret, `${place} > loopSecret`)
+  if (loopSecret !== null && !/^[A-Za-z0-9_-]{16,128}$/.test(loopSecret)) {
+    faults.push(
+      `${place} > loopSecret: expected 16 to 128 letters, digits, - and _; make one with: openssl rand -hex 24`,
+    )
+  }
+  const traceKey = secretOf(reading, org.traceKey, `${place} > traceKey`)
+  if (traceKey !== null && traceKey.length < 32) {
+    faults.push(`${place} > traceKey: expected 32 characters or more; make one with: openssl rand -hex 32`)
+  }
+  return {
+    // The schema holds ids to the pattern that the brand stands for.
+    id: id as OrgId,
+    name: org.name,
+    traceKey,
+    loopSecret,
+    nextHop: {
+      host: hop.host,
+      port: hop.port,
+      helo: reading.file.name,
+      implicitTls: hop.implicitTls ?? false,
+      connections: hop.connections ?? 20,
+      ...tlsPolicyOf(reading, hop, place),
+      ...auth,
+    },
+    microsoft: hop.microsoft ?? /\.mail\.protection\.outlook\.com$/i.test(hop.host),
+    carryLimit: hop.carryLimit ?? 25_000_000,
+  }
+}
+
+function tlsPolicyOf(
+  reading: Reading,
+  hop: ConfigFile['organizations'][string]['nextHop'],
+  place: string,
+): { tls?: TlsPolicy } {
+  const { tls } = hop
+  if (tls === undefined) return {}
+  const name = tls.name === undefined ? {} : { name: tls.name }
+  if (tls.mode === 'verify') {
+    const ca = tls.ca === undefined ? {} : { ca: [publicOf(reading, tls.ca, `${place} > nextHop > tls > ca`)] }
+    return { tls: { mode: 'verify', ...name, ...ca } }
+  }
+  if (tls.mode !== 'pin') return { tls: { mode: tls.mode } }
+  if (tls.pins === undefined) reading.faults.push(`${place} > nextHop > tls: with mode pin, pins are needed`)
+  return { tls: { mode: 'pin', spki: tls.pins ?? [], ...name } }
+}

@@ -1,0 +1,191 @@
+import { execFile } from 'node:child_process'
+import { chmodSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import { stringify } from 'yaml'
+import { certs } from '../../cli/certs.ts'
+import { hashPassword } from '../../gateway/accounts.ts'
+import { ConfigError, loadConfig } from '../../gateway/config.ts'
+
+const quiet = { out: () => undefined, err: () => undefined }
+const folder = t.testdir({ 'loop.secret': 'a'.repeat(24), 'tenant.secret': 'b'.repeat(24), 'short.secret': 'c' })
+for (const name of ['loop', 'tenant', 'short']) chmodSync(join(folder, `${name}.secret`), 0o600)
+await certs(['init', '--to', join(folder, 'certs'), '--gateway', 'gw1', '--officer', 'officer1'], quiet)
+
+const good = {
+  name: 'gw1.acme.example',
+  data: 'data',
+  organizations: { 'acme.example': { name: 'Acme', nextHop: { host: 'smtp.example.net', port: 25 } } },
+  listeners: [{ host: '127.0.0.1', port: 0, clients: [{ org: 'acme.example', from: 'anyone' }] }],
+  keyServer: {
+    url: 'https://localhost:8444',
+    cert: 'certs/gateway-gw1.pem',
+    key: 'certs/gateway-gw1.key',
+    ca: 'certs/ca.pem',
+  },
+  copies: { host: '127.0.0.1', port: 0, origins: ['https://open.acme.example'] },
+  ops: { host: '127.0.0.1', port: 0 },
+}
+
+function load(config: unknown) {
+  const file = join(folder, 'gateway.yaml')
+  writeFileSync(file, typeof config === 'string' ? config : stringify(config))
+  return loadConfig(file)
+}
+
+function faults(config: unknown): string {
+  try {
+    load(config)
+    return ''
+  } catch (error) {
+    if (error instanceof ConfigError) return error.faults.join('\n')
+    throw error
+  }
+}
+
+t.test('a short configuration gets the defaults', (t) => {
+  const config = load(good)
+  t.equal(config.limits.size, 52_428_800)
+  t.equal(config.data, join(folder, 'data'))
+  t.equal(config.listeners[0]?.options.name, 'smtp-1')
+  t.equal(config.listeners[0]?.options.bareNewlines, 'refuse')
+  t.equal(config.listeners[0]?.accounts, null)
+  t.equal(config.organizations[0]?.nextHop.tls, undefined, 'the courier knows its own default')
+  t.equal(config.copies.folder, join(folder, 'data', 'copies'))
+  t.end()
+})
+
+t.test('the sample is a configuration', (t) => {
+  const sample = readFileSync(new URL('../../gateway/gateway.sample.yaml', import.meta.url), 'utf8')
+  t.equal(faults(sample.replaceAll('../certs/', 'certs/')), '')
+  const everything = sample
+    .replaceAll('../certs/', 'certs/')
+    .replace(/^( *)# (tls: \{mode: starttls|tenantSecret: |loopSecret: |- \{org)/gm, '$1$2')
+  t.equal(
+    faults(everything.replaceAll(/\.\.\/data\/acme-(loop|tenant)\.secret/g, '$1.secret')),
+    '',
+    'with what is commented out, too',
+  )
+  t.end()
+})
+
+t.test('all faults are told at once, each with its place and what is expected', (t) => {
+  const said = faults({
+    ...good,
+    name: 'not a name',
+    surprise: 1,
+    organizations: { 'acme.example': { nextHop: { host: 'x', port: 99_999, tls: { mode: 'maybe' } } } },
+    limits: { size: 'large' },
+  })
+  t.match(said, 'surprise is not known here')
+  t.match(said, 'name: expected a host name such as gw1.acme.example')
+  t.match(said, 'organizations > acme.example: name is missing')
+  t.match(said, 'organizations > acme.example > nextHop > port: expected a port number, 0 to 65535')
+  t.match(said, 'nextHop > tls > mode: expected one of verify, pin, opportunistic, none')
+  t.match(said, 'limits > size: expected a whole number')
+  t.end()
+})
+
+t.test('what a shape cannot say is checked, too', (t) => {
+  const cases: readonly [unknown, RegExp][] = [
+    [{ ...good, ops: { host: '0.0.0.0', port: 1 } }, /ops > host: expected a loopback address/],
+    [{ ...good, listeners: [{ ...good.listeners[0], host: '0.0.0.0' }] }, /from anyone is for loopback listeners/],
+    [
+      { ...good, listeners: [{ host: '0.0.0.0', port: 1, clients: [{ org: 'acme.example', from: ['0.0.0.0/0'] }] }] },
+      /open relay/,
+    ],
+    [
+      { ...good, listeners: [{ host: '0.0.0.0', port: 1, clients: [{ org: 'acme.example', from: ['10.0.0.0/33'] }] }] },
+      /prefix length/,
+    ],
+    [
+      { ...good, listeners: [{ host: '0.0.0.0', port: 1, clients: [{ org: 'acme.example', from: ['acme'] }] }] },
+      /neither an address nor a range/,
+    ],
+    [
+      { ...good, listeners: [{ host: '0.0.0.0', port: 1, clients: [{ org: 'other.example', from: ['10.0.0.1'] }] }] },
+      /not among the organizations/,
+    ],
+    [
+      {
+        ...good,
+        listeners: [
+          { host: '0.0.0.0', port: 1, clients: [{ org: 'acme.example', from: ['10.0.0.1'], tenantSecret: true }] },
+        ],
+      },
+      /needs a tenantSecret/,
+    ],
+    [
+      { ...good, listeners: [{ host: '0.0.0.0', port: 1, signInWithoutTls: true }] },
+      /passwords go without TLS on a loopback address only/,
+    ],
+    [
+      { ...good, listeners: [{ host: '0.0.0.0', port: 1, accounts: 'loop.secret' }] },
+      /give tls, without which nobody can sign in/,
+    ],
+    [
+      {
+        ...good,
+        organizations: {
+          'acme.example': { ...good.organizations['acme.example'], loopSecret: { file: 'short.secret' } },
+        },
+      },
+      /loopSecret: expected 16 to 128/,
+    ],
+    [
+      {
+        ...good,
+        organizations: { 'acme.example': { ...good.organizations['acme.example'], traceKey: { file: 'absent' } } },
+      },
+      /traceKey: .*absent: the secret is missing/,
+    ],
+    ['name: [', /gateway\.yaml: /],
+    ['a: 1\na: 2', /unique/],
+    ['a: &x 1\nb: *x', /aliases/],
+  ]
+  for (const [config, fault] of cases) t.match(faults(config), fault)
+  t.throws(() => loadConfig(join(folder, 'nowhere.yaml')), {
+    message: /there is no such file; name a configuration file/,
+  })
+  t.end()
+})
+
+t.test('a key that others can read, or that belongs elsewhere, is refused by name', (t) => {
+  const key = join(folder, 'certs', 'gateway-gw1.key')
+  chmodSync(key, 0o644)
+  t.match(faults(good), /gateway-gw1\.key: .*chmod 600/)
+  chmodSync(key, 0o600)
+  t.match(
+    faults({ ...good, keyServer: { ...good.keyServer, key: 'certs/gateway.key' } }),
+    /gateway\.key: this key does not belong/,
+  )
+  const later = new Date(Date.now() + 3 * 366 * 86_400_000)
+  t.throws(() => loadConfig(join(folder, 'gateway.yaml'), later), { message: /gateway-gw1\.pem/ })
+  t.end()
+})
+
+t.test('accounts are read from their file, and a faulty item is named', async (t) => {
+  const listener = { host: '127.0.0.1', port: 0, signInWithoutTls: true, accounts: 'accounts.yaml' }
+  const write = (items: unknown) => writeFileSync(join(folder, 'accounts.yaml'), stringify(items), { mode: 0o600 })
+  const anna = { user: 'anna', org: 'acme.example', hash: await hashPassword('a long password') }
+  write([anna])
+  t.strictSame(load({ ...good, listeners: [listener] }).listeners[0]?.accounts, [anna])
+  write([anna, { ...anna, org: 'other.example' }, { ...anna, hash: 'plain' }, null])
+  const said = faults({ ...good, listeners: [listener] })
+  for (const item of ['item 2', 'item 3', 'item 4']) t.match(said, item)
+  t.notMatch(said, 'item 1 ')
+  write({ anna })
+  t.match(faults({ ...good, listeners: [listener] }), /not a YAML list/)
+})
+
+t.test('the process ends with 78 and says every fault, and no more', async (t) => {
+  const file = join(folder, 'bad.yaml')
+  writeFileSync(file, stringify({ ...good, name: '?', ops: {} }))
+  const main = new URL('../../gateway/main.ts', import.meta.url).pathname
+  const ended = await new Promise<{ code: unknown; said: string }>((resolve) => {
+    execFile(process.execPath, [main, file], (error, _out, said) => resolve({ code: error?.code, said }))
+  })
+  t.equal(ended.code, 78)
+  t.equal(ended.said.trim().split('\n').length, 3)
+  t.notMatch(ended.said, /^ +at /m, 'no stack')
+})
