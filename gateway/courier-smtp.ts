@@ -52,7 +52,13 @@ export function createSmtpCourier(options: SmtpCourierOptions): Courier {
       const results: RecipientResult[] = []
       for (let from = 0; from < delivery.recipients.length; from += most) {
         const part = { ...delivery, recipients: delivery.recipients.slice(from, from + most) }
-        results.push(...(await deliverOnce(pool, part, timeouts, budgetMs)))
+        try {
+          results.push(...(await deliverOnce(pool, part, timeouts, budgetMs)))
+        } catch (error) {
+          // Only where nobody has the mail yet may the whole be called undelivered.
+          if (from === 0) throw error
+          results.push(...deferAll(part, 'the mail could not be read to its end', '4.3.0'))
+        }
       }
       return { results, nextHop: options.host }
     },

@@ -314,6 +314,23 @@ t.test('many recipients are served in several mails', async (t) => {
   t.equal(hop.contents.length, 3)
 })
 
+t.test('a mail that cannot be read again after some have it defers the others', async (t) => {
+  const { hop, courier } = await hopAndCourier(t, {}, { recipientsPerMail: 1 })
+  let opened = 0
+  const mail = mailOf(text, {
+    async *open() {
+      if (++opened === 2) throw new Error('gone')
+      yield Buffer.from(text)
+    },
+  })
+  const { results } = await courier.deliver(deliveryOf({ recipients: ['a@example.org', 'b@example.org'], mail }))
+  t.same(
+    results.map((result) => result.outcome),
+    ['sent', 'deferred'],
+  )
+  t.equal(hop.contents.length, 1)
+})
+
 t.test('no more connections than allowed, each used again and ended in order', async (t) => {
   const { hop, courier } = await hopAndCourier(t, {}, { connections: 3, mailsPerConnection: 5, idleMs: 50 })
   await Promise.all(Array.from({ length: 30 }, () => courier.deliver(deliveryOf())))
