@@ -31,7 +31,13 @@ export async function confirm(parts: Parts, caller: Caller, request: ConfirmRequ
     }
     const until = now + (request.leaseSeconds === undefined ? LEASE : request.leaseSeconds * 1000)
     const lease = { gateway: caller.gateway, instance: caller.instance, until }
-    for (const address of addresses) await tx.envelopes.setRecipient(request.id, address, 'unknown', lease)
+    for (const address of addresses) {
+      // A delivery that was confirmed before and never reported may have arrived.
+      const before = await tx.envelopes.recipient(request.id, address)
+      if (before?.state === 'unknown' && before.lease?.instance !== caller.instance)
+        await tx.envelopes.doubt(request.id, address)
+      await tx.envelopes.setRecipient(request.id, address, 'unknown', lease)
+    }
     record(parts, tx, caller, request, addresses, persons, now)
     parts.metrics.count('sealpost_confirmed_total')
     return { kind: 'confirmed' }

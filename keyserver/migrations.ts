@@ -20,7 +20,7 @@ create index envelope_bucket on envelope (org, bucket) where due_at is not null;
 create table secret (envelope integer primary key references envelope (seq), sealed blob not null);
 create table recipient (
   envelope integer not null references envelope (seq), address text not null, state text not null,
-  lease_gateway text, lease_instance text, lease_until integer,
+  lease_gateway text, lease_instance text, lease_until integer, doubt integer not null default 0,
   primary key (envelope, address)
 ) without rowid;
 create table copy (

@@ -27,6 +27,11 @@ export function judgeOutcome(
   return outcome === 'deferred' ? 'open' : outcome
 }
 
+/** Whether every delivery surely failed for good. */
+export function reachedNobody(recipients: readonly Recipient[]): boolean {
+  return recipients.every(({ state, doubt }) => state === 'failed' && !doubt)
+}
+
 /** Records what the provider said of one recipient. */
 export async function recordOutcome(parts: Parts, caller: Caller, request: OutcomeRequest): Promise<OutcomeResult> {
   const { org, id, outcome } = request
@@ -41,6 +46,9 @@ export async function recordOutcome(parts: Parts, caller: Caller, request: Outco
     if (recipient?.org !== org) return refused('not-found', 'There is no such envelope or recipient.')
     const next = judgeOutcome(recipient, outcome, caller, parts.clock.leases())
     if (next !== null) await tx.envelopes.setRecipient(id, address, next, null)
+    if (outcome === 'unknown') await tx.envelopes.doubt(id, address)
+    // What surely reached nobody needs no key any more; what may have reached somebody stays openable.
+    if (next === 'failed' && reachedNobody(await tx.envelopes.recipients(id))) await tx.envelopes.withdraw(id, now)
     parts.journal.append(tx, org, persons, (name) => ({
       kind: 'outcome',
       time: new Date(now).toISOString(),

@@ -16,7 +16,7 @@ const BATCH = 200
 const DAY = 86_400_000
 
 /**
- * Destroys what has expired, was revoked, or died unconfirmed; refusing such envelopes is the release's own affair, and needs no shredder.
+ * Destroys what has expired, was revoked or withdrawn, or died unconfirmed; refusing such envelopes is the release's own affair, and needs no shredder.
  * Revoked secrets are final when their bucket has been rekeyed, once a day; expired ones when their day's key goes, `graceDays` after its end.
  */
 export function createShredder(parts: Parts): Shredder {
@@ -50,13 +50,17 @@ async function shredSome({ store, clock, journal }: Parts): Promise<number> {
     const now = clock.now()
     const doomed = await tx.envelopes.doomed(now, BATCH)
     for (const envelope of doomed) {
-      const cause = causeOf(envelope)
+      const cause = causeOf(envelope, now)
       const head = { time: new Date(now).toISOString(), request: null, envelope: envelope.id } as const
       const first: AuditRecord | null =
         cause === 'expired'
           ? { ...head, kind: 'expired' }
           : cause === 'withdrawn'
-            ? { ...head, kind: 'withdrawn', reason: 'never confirmed' }
+            ? {
+                ...head,
+                kind: 'withdrawn',
+                reason: envelope.confirmedAt === null ? 'never confirmed' : 'never delivered',
+              }
             : null
       if (first !== null) journal.append(tx, envelope.org, nobody, () => first)
       journal.append(tx, envelope.org, nobody, () => ({ ...head, kind: 'shredded', cause }))
@@ -67,9 +71,9 @@ async function shredSome({ store, clock, journal }: Parts): Promise<number> {
   })
 }
 
-function causeOf(envelope: Envelope): 'revoked' | 'withdrawn' | 'expired' {
+function causeOf(envelope: Envelope, now: number): 'revoked' | 'withdrawn' | 'expired' {
   if (envelope.revokedAt !== null) return 'revoked'
-  return envelope.confirmedAt === null ? 'withdrawn' : 'expired'
+  return envelope.expiresAt !== null && envelope.expiresAt <= now ? 'expired' : 'withdrawn'
 }
 
 async function rekeyDaily(parts: Parts): Promise<void> {

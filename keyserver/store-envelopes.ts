@@ -32,6 +32,8 @@ export function envelopeStatements(db: Kysely<Tables>): (run: Run) => Envelopes 
       const { gateway = null, instance = null, until = null } = lease ?? {}
       await s.setRecipient(run, { id, address, state, gateway, instance, until })
     },
+    doubt: async (id, address) => void (await s.doubt(run, { id, address })),
+    withdraw: async (id, at) => void (await s.withdraw(run, { id, at })),
     confirm: async (id, at) => void (await s.confirm(run, { id, at })),
     addCopy: async (copy) => void (await s.addCopy(run, copy)),
     revoke: async (id, at) => (await s.revoke(run, { id, at })).length > 0,
@@ -63,7 +65,16 @@ function readStatements(db: Kysely<Tables>) {
   const recipient = db
     .selectFrom('recipient')
     .innerJoin('envelope', 'envelope.seq', 'recipient.envelope')
-    .select(['envelope.id', 'envelope.org', 'address', 'state', 'lease_gateway', 'lease_instance', 'lease_until'])
+    .select([
+      'envelope.id',
+      'envelope.org',
+      'address',
+      'state',
+      'lease_gateway',
+      'lease_instance',
+      'lease_until',
+      'doubt',
+    ])
   const copy = db
     .selectFrom('copy')
     .innerJoin('envelope', 'envelope.seq', 'copy.envelope')
@@ -91,6 +102,7 @@ function readStatements(db: Kysely<Tables>) {
           'lease_gateway',
           'lease_instance',
           'lease_until',
+          'doubt',
         ]),
     ),
     copy: statement<Id & { digest: string }, CopyRow>((slot) =>
@@ -190,6 +202,13 @@ function writeStatements(db: Kysely<Tables>) {
         .where('envelope', '=', seqOf(db, slot('id')))
         .where('address', '=', slot('address')),
     ),
+    doubt: statement<Id & { address: string }, unknown>((slot) =>
+      db
+        .updateTable('recipient')
+        .set({ doubt: 1 })
+        .where('envelope', '=', seqOf(db, slot('id')))
+        .where('address', '=', slot('address')),
+    ),
     confirm: statement<Id & { at: number }, unknown>((slot) =>
       db
         .updateTable('envelope')
@@ -231,6 +250,13 @@ function shredStatements(db: Kysely<Tables>) {
         .where('id', '=', slot('id'))
         .where('revoked_at', 'is', null)
         .returning('id'),
+    ),
+    withdraw: statement<Id & { at: number }, unknown>((slot) =>
+      db
+        .updateTable('envelope')
+        .set({ due_at: slot('at') })
+        .where('id', '=', slot('id'))
+        .where('due_at', 'is not', null),
     ),
     doomed: statement<{ now: number; limit: number }, EnvelopeRow>((slot) =>
       withSecret(db).where('due_at', '<=', slot('now')).orderBy('due_at').limit(slot('limit')),
@@ -301,7 +327,7 @@ function withSecret(db: Kysely<Tables>) {
 }
 
 type EnvelopeRow = Omit<Tables['envelope'], 'seq'> & { sealed: Uint8Array | null }
-type RecipientRow = Omit<Tables['recipient'], 'envelope'> & Id & { org: string }
+type RecipientRow = Omit<Tables['recipient'], 'envelope' | 'doubt'> & Id & { org: string; doubt: number }
 type CopyRow = Omit<Tables['copy'], 'envelope'> & Id
 
 // What comes out of these tables was checked when it went in, so the brands may be put on again.
@@ -334,6 +360,7 @@ function toRecipient(row: RecipientRow): Recipient {
     org: row.org as OrgId,
     address: row.address as Address,
     state: row.state,
+    doubt: row.doubt === 1,
     lease: gateway === null || instance === null || until === null ? null : { gateway, instance, until },
   }
 }

@@ -87,6 +87,8 @@ export type Recipient = {
   readonly org: OrgId
   readonly address: Address
   readonly state: 'open' | 'unknown' | 'sent' | 'failed'
+  /** Whether some delivery to them ended without an answer: they may have the mail, whatever was said later. */
+  readonly doubt: boolean
   /** Who is delivering to them now, or was. */
   readonly lease: Lease | null
 }
@@ -110,6 +112,8 @@ export interface Envelopes {
   /** The recipient's copy that a retry key of this organization stands for, if it is younger than `since`. */
   retried(org: OrgId, retryKey: string, since: number): Promise<Recipient | null>
   setRecipient(id: EnvelopeId, address: Address, state: Exclude<CopyState, 'busy'>, lease: Lease | null): Promise<void>
+  /** Notes that a delivery to them ended without an answer. For good. */
+  doubt(id: EnvelopeId, address: Address): Promise<void>
   confirm(id: EnvelopeId, at: number): Promise<void>
   /** Adds a confirmed sealing; the same digest twice is one. */
   addCopy(copy: Copy): Promise<void>
@@ -118,7 +122,9 @@ export interface Envelopes {
   copies(id: EnvelopeId): Promise<readonly Copy[]>
   /** Marks a living envelope revoked. False if it was revoked before. */
   revoke(id: EnvelopeId, at: number): Promise<boolean>
-  /** Envelopes that hold a secret and have expired, were revoked, or died unconfirmed, oldest first. */
+  /** Makes an envelope that surely reached nobody due at once. */
+  withdraw(id: EnvelopeId, at: number): Promise<void>
+  /** Envelopes that hold a secret and have expired, were revoked or withdrawn, or died unconfirmed, oldest first. */
   doomed(now: number, limit: number): Promise<readonly Envelope[]>
   /** Destroys the secret. */
   shred(id: EnvelopeId, at: number): Promise<void>

@@ -40,6 +40,8 @@ export type Tables = {
     lease_gateway: string | null
     lease_instance: string | null
     lease_until: number | null
+    /** 1 if some delivery ended without an answer: they may have the mail, whatever is said later. */
+    doubt: Generated<number>
   }
   copy: { envelope: number; digest: string; sealed_size: number; plain_size: number; gateway: string; at: number }
   retry: { org: string; key: string; envelope: number; address: string; at: number }

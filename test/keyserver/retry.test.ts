@@ -11,7 +11,7 @@ const earlier = { gateway: 'gw1', instance: 'yesterday', until: NOW + 1 }
 const theirs = { gateway: 'gw2', instance: 'x', until: NOW + 1 }
 
 const living: Envelope = { ...newEnvelope(), confirmedAt: 1_500, revokedAt: null, shreddedAt: null }
-const copy: Recipient = { envelope: living.id, org: living.org, address: bob, state: 'open', lease: null }
+const copy: Recipient = { envelope: living.id, org: living.org, address: bob, state: 'open', doubt: false, lease: null }
 const found = (recipient: Partial<Recipient> = {}, envelope: Partial<Envelope> = {}) => ({
   recipient: { ...copy, ...recipient },
   envelope: { ...living, ...envelope },

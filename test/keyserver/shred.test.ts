@@ -74,6 +74,22 @@ t.test('what nobody confirmed is withdrawn and shredded', async (t) => {
   t.strictSame((await kindsAbout(premises, id)).slice(-2), ['withdrawn', 'shredded'])
 })
 
+t.test('what surely reached nobody is withdrawn; what may have reached somebody stays', async (t) => {
+  const premises = await openPremises(t.testdir())
+  t.teardown(() => premises.close())
+  const gw1 = premises.client('gw1')
+  const [sure = '' as EnvelopeId, doubtful = '' as EnvelopeId] = await confirmed(premises, 2)
+  const report = (id: EnvelopeId, outcome: string) =>
+    gw1.bulk('/v1/outcome', [{ org: acme, id, recipient: 'bob@example.org', outcome, reply: '550 no such user' }])
+  await report(sure, 'failed')
+  await report(doubtful, 'unknown')
+  await report(doubtful, 'failed')
+  await premises.server.shred()
+  t.equal((await find(premises, sure)).sealedSecret, null)
+  t.strictSame((await kindsAbout(premises, sure)).slice(-2), ['withdrawn', 'shredded'])
+  t.ok((await find(premises, doubtful)).sealedSecret)
+})
+
 t.test('a bucket key goes a day after its day, and not before', async (t) => {
   const premises = await openPremises(t.testdir())
   t.teardown(() => premises.close())

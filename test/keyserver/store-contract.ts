@@ -47,7 +47,7 @@ export function storeContract(t: Test, open: StoreFactory): void {
         { ...rest, ...dates, sealedSecret: hex(rest.sealedSecret) },
       )
       t.strictSame(await reads.envelopes.recipients(envelope.id), [
-        { envelope: envelope.id, org: acme, address: bob, state: 'open', lease: null },
+        { envelope: envelope.id, org: acme, address: bob, state: 'open', doubt: false, lease: null },
       ])
       t.equal(await reads.envelopes.recipient(envelope.id, carl), null)
       t.equal(await reads.envelopes.find('AAAAAAAAAAAAAAAAAAAAAA' as EnvelopeId), null)
