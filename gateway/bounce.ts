@@ -26,8 +26,6 @@ export type BounceParts = {
   readonly now: Date
 }
 
-export type ComposeBounce = (parts: BounceParts) => Delivery
-
 /**
  * A multipart/report (RFC 6522) from `<>` to the sender, ready for the courier: in plain words what happened to whom and what to do, the same
  * for programs, and of the mail itself only header fields that were outside anyway.

@@ -90,7 +90,8 @@ export async function startPostfix(options: PostfixOptions = {}): Promise<Postfi
     async stop() {
       run(etc, 'stop')
       // The master waits for its children; they hold the folder.
-      for (let i = 0; i < 50 && spawnSync('postfix', ['-c', etc, 'status']).status === 0; i++) await sleep(100)
+      for (let i = 0; i < 50 && spawnSync('/usr/sbin/postfix', ['-c', etc, 'status']).status === 0; i++)
+        await sleep(100)
       rmSync(root, { recursive: true, force: true })
     },
   }
