@@ -1,11 +1,12 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { canonicalText } from '../audit/canonical.ts'
-import type { CopyState, IssuedEnvelope, IssueRequest, IssueResult, Terms } from '../protocol/gateway-api.ts'
+import type { IssueRequest, IssueResult, Terms } from '../protocol/gateway-api.ts'
 import { type Address, type EnvelopeId, type OrgId, parseAddress } from '../protocol/identifiers.ts'
 import { KeyServerError } from './error.ts'
+import { present, type Settled } from './issued.ts'
 import type { Persons } from './journal.ts'
-import { type Bucket, openSecret, sealSecret, wrapDataKey } from './keyring.ts'
-import { linkOf, type Parts } from './parts.ts'
+import { type Bucket, sealSecret } from './keyring.ts'
+import type { Parts } from './parts.ts'
 import { type Refused, refused } from './refused.ts'
 import { type Attempt, CONFIRM_WITHIN, judgeRetry, RETRY_MEMORY } from './retry.ts'
 import type { Envelope, NewEnvelope, Tx } from './store.ts'
@@ -16,14 +17,6 @@ type Ask = {
   readonly request: IssueRequest
   readonly sender: Address | null
   readonly recipients: NewEnvelope['recipients']
-}
-
-/** What the transaction settled, and with which secret: null where it is still sealed in the row, or nothing is left to send. */
-type Settled = {
-  readonly envelope: Envelope
-  readonly secret: Uint8Array | null
-  readonly send: boolean
-  readonly recipients: readonly { readonly address: Address; readonly state: CopyState }[]
 }
 
 /** SHA-256 of what was promised at issue: decision and terms, as the envelope's header and every wrapped key are bound to it. */
@@ -255,40 +248,4 @@ async function recordRefusal(
       reason: detail,
     }))
   })
-}
-
-/** The answer for one envelope, with a data key of its own where something is to be sent. */
-async function present(parts: Parts, { envelope, secret, send, recipients }: Settled): Promise<IssuedEnvelope> {
-  const issuedAt = new Date(envelope.issuedAt).toISOString()
-  const listed = recipients.map(({ address, state }) => ({ address, state }))
-  if (!send || envelope.kind !== 'seal') return { id: envelope.id, issuedAt, key: null, recipients: listed }
-  const { org, termsHash: hash, expiresAt } = envelope
-  if (hash === null || expiresAt === null) throw new Error('a sealed envelope without terms')
-  const dataKey = randomBytes(32)
-  const half = secret ?? (await reopen(parts, envelope))
-  return {
-    id: envelope.id,
-    issuedAt,
-    key: {
-      dataKey: dataKey.toString('base64url'),
-      wrappedKey: Buffer.from(wrapDataKey(half, dataKey, { org, envelope: envelope.id, termsHash: hash })).toString(
-        'base64url',
-      ),
-      termsHash: hash,
-      link: linkOf(parts.config, org, envelope.id),
-      expiresAt: new Date(expiresAt).toISOString(),
-    },
-    recipients: listed,
-  }
-}
-
-async function reopen({ keyring }: Parts, { org, id, bucket, sealedSecret }: Envelope): Promise<Uint8Array> {
-  const found = bucket === null ? null : await keyring.bucket(org, bucket)
-  const secret =
-    found === null || sealedSecret === null
-      ? null
-      : openSecret(found.key, sealedSecret, { org, envelope: id, bucket: found.id })
-  if (secret === null)
-    throw new KeyServerError('unavailable', { detail: 'Keys are being changed just now. Try again.' })
-  return secret
 }

@@ -43,7 +43,10 @@ export async function openKeyFolder(folder: string): Promise<KeyStore> {
     },
     list: async (below) => {
       try {
-        const entries = await readdir(below === '' ? folder : pathOf(folder, below), { withFileTypes: true, recursive: true })
+        const entries = await readdir(below === '' ? folder : pathOf(folder, below), {
+          withFileTypes: true,
+          recursive: true,
+        })
         const files = entries.filter((entry) => entry.isFile() && !entry.name.endsWith('.new'))
         return files.map((entry) => join(entry.parentPath, entry.name).slice(folder.length + 1))
       } catch (cause) {
