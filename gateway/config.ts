@@ -149,10 +149,10 @@ function faultOf(error: ErrorObject): readonly string[] {
   const expected = (error.parentSchema as { readonly description?: string } | undefined)?.description
   switch (error.keyword) {
     case 'required':
-      return [`${place}: ${String(error.params['missingProperty'])} is missing`]
+      return [`${place}: ${String(error.params.missingProperty)} is missing`]
     case 'additionalProperties':
       return [
-        `${place}: ${String(error.params['additionalProperty'])} is not known here${expected ? `; expected ${expected}` : ''}`,
+        `${place}: ${String(error.params.additionalProperty)} is not known here${expected ? `; expected ${expected}` : ''}`,
       ]
     case 'const':
       // One branch of a choice; the choice itself says what is expected.

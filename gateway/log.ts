@@ -1,5 +1,4 @@
-import type { Writable } from 'node:stream'
-import { type Level, pino } from 'pino'
+import { type DestinationStream, type Level, pino } from 'pino'
 
 /**
  * All that a line of the log may say. Nothing of a message's content has a place here: no subject, no body, no header field, no address
@@ -36,8 +35,16 @@ const names = [
   ...['outcome', 'recipients', 'size', 'ms', 'hash', 'count', 'file', 'place'],
 ] as const
 
+/**
+ * Standard output by the page and not by the line, at the latest after a fifth of a second: a write to a file or pipe would else hold up every
+ * message. `flushSync` writes what is left.
+ */
+export function openStandardOutput() {
+  return pino.destination({ dest: 1, sync: false, minLength: 4096, periodicFlush: 200 })
+}
+
 /** JSON lines to `destination`. A field that is not in {@link LogFields} is left out, whoever passes it. */
-export function createLog(level: Level | 'silent', destination: Writable): Log {
+export function createLog(level: Level | 'silent', destination: DestinationStream): Log {
   const logger = pino(
     { level, base: null, timestamp: pino.stdTimeFunctions.isoTime, formatters: { level: levelOf } },
     destination,
@@ -62,7 +69,7 @@ function allowed(fields: LogFields): Record<string, unknown> {
     if (typeof value === 'number') kept[name] = value
     else if (typeof value === 'string') kept[name] = value.slice(0, 512)
   }
-  if (fields.cause !== undefined) kept['cause'] = causeOf(fields.cause)
+  if (fields.cause !== undefined) kept.cause = causeOf(fields.cause)
   return kept
 }
 

@@ -1,7 +1,7 @@
 import closeWithGrace from 'close-with-grace'
 import { ConfigError, loadConfig } from './config.ts'
 import { startGateway } from './gateway.ts'
-import { createLog } from './log.ts'
+import { createLog, openStandardOutput } from './log.ts'
 
 const EXIT_CONFIG = 78
 const EXIT_FAILED = 1
@@ -14,8 +14,12 @@ async function main(args: readonly string[]): Promise<void> {
     throw new ConfigError(['say which configuration: node gateway/main.ts <gateway.yaml>'])
   }
   const config = loadConfig(file)
-  const log = createLog(config.logLevel, process.stdout)
-  const gateway = await startGateway(config, log)
+  const output = openStandardOutput()
+  const log = createLog(config.logLevel, output)
+  const gateway = await startGateway(config, log).catch((error: unknown) => {
+    output.flushSync()
+    throw error
+  })
   for (const { name, address, port } of gateway.addresses) {
     process.stdout.write(`gateway ${name} listening on ${address}:${port}\n`)
   }
@@ -24,6 +28,7 @@ async function main(args: readonly string[]): Promise<void> {
     if (err === undefined) log.info('stopping', { reason: signal ?? 'asked to' })
     else log.error('stopping after a fault of its own', { cause: err })
     await gateway.close()
+    output.flushSync()
   })
 }
 
