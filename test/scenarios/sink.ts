@@ -37,6 +37,8 @@ export type Sink = {
   readonly seen: readonly Buffer[]
   /** Waits for a delivery that `fits`; throws after 10 s, naming `what`. */
   wait(what: string, fits: (delivery: Delivery) => boolean): Promise<Delivery>
+  /** Forgets what was accepted and seen so far. */
+  forget(): void
   /** Ends it at once, as a provider that dies. Another may be started at the same port. */
   close(): Promise<void>
 }
@@ -71,6 +73,10 @@ export async function startSink(options: SinkOptions = {}): Promise<Sink> {
     deliveries,
     seen,
     to: (recipient) => deliveries.filter((delivery) => delivery.recipients.includes(recipient)),
+    forget() {
+      deliveries.length = 0
+      seen.length = 0
+    },
     async wait(what, fits) {
       for (let waited = 0; waited < 10_000; waited += 20) {
         const found = deliveries.find(fits)
