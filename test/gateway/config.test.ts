@@ -60,7 +60,7 @@ t.test('the sample is a configuration', (t) => {
   t.equal(faults(sample.replaceAll('../certs/', 'certs/')), '')
   const everything = sample
     .replaceAll('../certs/', 'certs/')
-    .replace(/^( *)# (tls: \{mode: starttls|tenantSecret: |loopSecret: |- \{org)/gm, '$1$2')
+    .replace(/^( *)# (tls: \{ ?mode: starttls|tenantSecret: |loopSecret: |- \{org)/gm, '$1$2')
   t.equal(
     faults(everything.replaceAll(/\.\.\/data\/acme-(loop|tenant)\.secret/g, '$1.secret')),
     '',
