@@ -20,10 +20,13 @@ export type Retrying = {
   readonly patience: number
 }
 
+/** What stands in every letter. */
+export const PHRASE = 'the heron stands in the reeds'
+
 /** A letter of about `size` octets; `tag` goes into the subject. */
 export function letter(to: readonly string[], { size = 0, tag = '' }: { size?: number; tag?: string } = {}): Letter {
   const id = `<${randomUUID()}@acme.example>`
-  const canary = `the heron stands in the reeds ${randomUUID()}`
+  const canary = `${PHRASE} ${randomUUID()}`
   const head = [
     'From: Anna <anna@acme.example>',
     `To: ${to.join(', ')}`,
