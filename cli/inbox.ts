@@ -15,7 +15,7 @@ export type Caught = {
   source(): Promise<Uint8Array>
 }
 
-/** A mail catcher with a web inbox (maildev) that plays the provider. */
+/** A mail catcher with a web inbox that plays the provider: maildev 2, because version 3 opens no link of a mail. */
 export type Inbox = {
   readonly url: string
   mails(): Promise<readonly Caught[]>
@@ -27,13 +27,14 @@ export type Inbox = {
 type Listed = {
   readonly id: string
   readonly subject?: string
-  readonly envelope?: { readonly to?: readonly { readonly address: string }[] }
+  /** Of a mail from an earlier start, `to` is an empty string. */
+  readonly envelope?: { readonly to?: readonly { readonly address: string }[] | string }
 }
 
 /** Starts the catcher on two ports of 127.0.0.1; it keeps its mail in `folder`. Throws where it does not come up. */
 export async function startInbox(folder: string, smtp: number, web: number): Promise<Inbox> {
   await mkdir(folder, { recursive: true, mode: 0o700 })
-  const program = fileURLToPath(new URL('bin/maildev.js', import.meta.resolve('maildev')))
+  const program = fileURLToPath(new URL('bin/maildev', import.meta.resolve('maildev')))
   const options = ['--ip', '127.0.0.1', '--web-ip', '127.0.0.1', '--smtp', `${smtp}`, '--web', `${web}`]
   const child = spawn(process.execPath, [program, ...options, '--mail-directory', join(folder, 'mail')], {
     cwd: folder,
@@ -49,12 +50,12 @@ export async function startInbox(folder: string, smtp: number, web: number): Pro
   }
 
   async function mails(): Promise<Caught[]> {
-    const listed = (await (await fetch(`${url}/api/email`)).json()) as Listed[]
+    const listed = (await (await fetch(`${url}/email`)).json()) as Listed[]
     return listed.map(({ id, subject, envelope }) => ({
       id,
       subject: subject ?? '',
-      recipients: envelope?.to?.map((to) => to.address) ?? [],
-      source: async () => new Uint8Array(await (await fetch(`${url}/api/email/${id}/source`)).arrayBuffer()),
+      recipients: typeof envelope?.to === 'object' ? envelope.to.map((to) => to.address) : [],
+      source: async () => new Uint8Array(await (await fetch(`${url}/email/${id}/source`)).arrayBuffer()),
     }))
   }
 
@@ -78,7 +79,7 @@ export async function startInbox(folder: string, smtp: number, web: number): Pro
 
 async function alive(url: string): Promise<boolean> {
   try {
-    return (await fetch(`${url}/api/healthz`, { signal: AbortSignal.timeout(1000) })).ok
+    return (await fetch(`${url}/healthz`, { signal: AbortSignal.timeout(1000) })).ok
   } catch {
     return false // not listening yet
   }
