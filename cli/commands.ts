@@ -87,6 +87,17 @@ ${OFFICER}`,
     load: async () => (await import('./clock.ts')).clock,
   },
   {
+    name: 'dkim',
+    summary: 'make a key that signs outgoing mail, and print its DNS record',
+    help: `sealpost dkim DOMAIN --selector NAME --to FILE [--type rsa|ed25519]
+
+Makes the private key in FILE (0600, never over an old one) and prints the DNS record to paste, then the lines for gateway.yaml. A new
+key gets a new selector, such as the month: mail under way is still checked against the old one.
+
+  --type  rsa (2048 bits, read by everybody; default) or ed25519 (short and fast, not read by everybody yet: use it beside rsa)`,
+    load: async () => (await import('./dkim.ts')).dkim,
+  },
+  {
     name: 'smtp-user',
     summary: 'make an entry for the file of accounts that may sign in to the gateway',
     help: `sealpost smtp-user add NAME --org ORG [--file FILE]

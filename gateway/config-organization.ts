@@ -2,6 +2,7 @@ import type { OrgId } from '../protocol/identifiers.ts'
 import type { OrganizationConfig } from './config.ts'
 import { publicOf, type Reading, secretOf } from './config-reading.ts'
 import type { ConfigFile } from './config-schema.ts'
+import { dkimOf } from './dkim-config.ts'
 import type { TlsPolicy } from './tls-policy.ts'
 
 /** One organization, with its next hop; faults are noted in `reading`. */
@@ -44,6 +45,7 @@ export function organizationOf(
     },
     microsoft: hop.microsoft ?? /\.mail\.protection\.outlook\.com$/i.test(hop.host),
     carryLimit: hop.carryLimit ?? 25_000_000,
+    dkim: dkimOf(reading, org, place),
   }
 }
 

@@ -56,15 +56,30 @@ const NextHop = Type.Object(
     password: optional(Secret),
     connections: number(1, 1000),
     microsoft: optional(Flag),
+    signs: optional(Flag),
     carryLimit: number(100_000, 1_000_000_000),
   },
   { ...closed, ...words('host and port of the provider') },
+)
+
+const DkimKey = Type.Object(
+  {
+    domain: HostName,
+    selector: Type.String({
+      pattern:
+        '^[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?(?:\\.[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?){0,3}$',
+      ...words('a selector such as s2026'),
+    }),
+    key: Path,
+  },
+  { ...closed, ...words('domain, selector and key') },
 )
 
 const Organization = Type.Object(
   {
     name: Type.String({ minLength: 1, maxLength: 128, ...words("the organization's name for people") }),
     nextHop: NextHop,
+    dkim: optional(Type.Array(DkimKey, { maxItems: 64, ...words('a list of {domain, selector, key}') })),
     traceKey: optional(Secret),
     loopSecret: optional(Secret),
     tenantSecret: optional(Secret),

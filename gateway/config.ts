@@ -10,6 +10,7 @@ import { organizationOf } from './config-organization.ts'
 import type { Reading } from './config-reading.ts'
 import { ConfigFile } from './config-schema.ts'
 import type { SmtpCourierOptions } from './courier-smtp.ts'
+import type { DkimConfig } from './dkim-config.ts'
 import type { ListenerOptions } from './listener.ts'
 import type { MtlsOptions } from './mtls-client.ts'
 import type { ProofRule } from './proof.ts'
@@ -49,6 +50,7 @@ export type OrganizationConfig = {
   readonly nextHop: SmtpCourierOptions
   readonly microsoft: boolean
   readonly carryLimit: number
+  readonly dkim: DkimConfig
 }
 
 export type ListenerConfig = {

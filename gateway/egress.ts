@@ -1,6 +1,8 @@
 import { randomBytes } from 'node:crypto'
 import type { PassParts, SealedParts } from './compose.ts'
 import type { OutgoingMail } from './courier.ts'
+import type { DkimKey } from './dkim-key.ts'
+import { signatureFault } from './dkim-look.ts'
 import { watchBase64 } from './egress-base64.ts'
 import { passedHeaderFault, sealedHeaderFault } from './egress-header.ts'
 import { compileNotice, noticeFault } from './egress-notice.ts'
@@ -31,6 +33,8 @@ export type Egress = {
   sealed(mail: OutgoingMail, parts: SealedParts): OutgoingMail
   /** Of a passed mail, that our stamps stand first and that no field is left which must reach no recipient. */
   passed(mail: OutgoingMail, parts: PassParts): OutgoingMail
+  /** Of a mail that is under watch already, with our DKIM-Signature fields before it: throws where they are not one of ours a key. */
+  signed(mail: OutgoingMail, signatures: string, keys: readonly DkimKey[]): OutgoingMail
 }
 
 export type EgressParts = {
@@ -63,7 +67,18 @@ export function createEgress({ templates, alarm }: EgressParts): Egress {
   return {
     sealed: (mail, parts) => ({ ...mail, open: () => watchSealed(mail, parts, headFault, stop) }),
     passed: (mail, parts) => ({ ...mail, open: () => watchPassed(mail, parts, stop) }),
+    signed(mail, signatures, keys) {
+      const fault = signatureFault(signatures, keys)
+      if (fault !== null) throw stop(fault)
+      const octets = Buffer.from(signatures, 'latin1')
+      return { ...mail, size: octets.length + mail.size, open: () => signedStream(octets, mail) }
+    },
   }
+}
+
+async function* signedStream(signatures: Uint8Array, mail: OutgoingMail): AsyncGenerator<Uint8Array> {
+  yield signatures
+  yield* mail.open()
 }
 
 async function* watchSealed(

@@ -6,11 +6,13 @@ import { createAccounts } from './accounts.ts'
 import { composeBounce } from './bounce.ts'
 import { createChanges } from './changes.ts'
 import { createComposer } from './compose.ts'
-import type { Config } from './config.ts'
+import type { Config, OrganizationConfig } from './config.ts'
 import { createFolderCopies } from './copies.ts'
 import { createCopiesServer } from './copies-http.ts'
+import type { Courier } from './courier.ts'
 import { createSmtpCourier } from './courier-smtp.ts'
 import { createDispatch } from './dispatch.ts'
+import { signingCourier } from './dkim.ts'
 import { createEgress } from './egress.ts'
 import { createKeyServer } from './key-server.ts'
 import { type Listener, openListener } from './listener.ts'
@@ -49,13 +51,24 @@ export async function startGateway(config: Config, log: Log, now: () => Date = (
   // From confirm to the last outcome a delivery takes no longer than the budget.
   const leaseSeconds = Math.ceil(config.limits.budgetMs / 1000) + 10
   const keyServer = keepOutcomes(createKeyServer(client), { leaseSeconds, everyMs: 500, log })
-  const organizations = await organizationsOf(config, await folderOf('secrets'))
-  const ids = [...organizations.keys()]
+  const ids = config.organizations.map((org) => org.id)
   const policies = await createPolicyCache({ organizations: ids, folder: await folderOf('policies'), keyServer, log })
   const copies = await createFolderCopies(config.copies.folder)
   const changes = createChanges({ folder: config.data, keyServer, copies, log })
   const keys = createSigningKeyRing(() => keyServer.keys())
   const templates = await loadNoticeTemplates()
+  const egress = createEgress({
+    templates,
+    alarm(violation) {
+      metrics.alarm()
+      log.error('the last look stopped a mail', { incident: violation.incident, cause: violation })
+    },
+  })
+  const organizations = await organizationsOf(config, await folderOf('secrets'), async ({ id, nextHop, dkim }) => {
+    const courier = createSmtpCourier({ ...nextHop, budgetMs: config.limits.budgetMs })
+    const domains = () => policies.get(id)?.domains ?? null
+    return dkim.signs ? signingCourier(courier, { org: id, keys: dkim.keys, domains, egress, log }) : courier
+  })
   const carryLimit = Math.min(...[...organizations.values()].map((org) => org.carryLimit))
 
   const accept = createDispatch({
@@ -66,13 +79,7 @@ export async function startGateway(config: Config, log: Log, now: () => Date = (
     systemMail: createSystemMail({ keys, now }),
     sealing: await createSealing({ folder: join(config.copies.folder, 'sealing'), carryLimit }),
     composer: createComposer(templates),
-    egress: createEgress({
-      templates,
-      alarm(violation) {
-        metrics.alarm()
-        log.error('the last look stopped a mail', { incident: violation.incident, cause: violation })
-      },
-    }),
+    egress,
     composeBounce,
     copies,
     metrics,
@@ -137,15 +144,20 @@ export async function startGateway(config: Config, log: Log, now: () => Date = (
   return { addresses, close }
 }
 
-async function organizationsOf(config: Config, folder: string): Promise<Map<Organization['id'], Organization>> {
+async function organizationsOf(
+  config: Config,
+  folder: string,
+  courierOf: (org: OrganizationConfig) => Promise<Courier>,
+): Promise<Map<Organization['id'], Organization>> {
   const organizations = new Map<Organization['id'], Organization>()
-  for (const { id, name, traceKey, loopSecret, nextHop, microsoft, carryLimit } of config.organizations) {
+  for (const org of config.organizations) {
+    const { id, name, traceKey, loopSecret, nextHop, microsoft, carryLimit } = org
     organizations.set(id, {
       id,
       name,
       traceKey: Buffer.from(traceKey ?? (await madeSecret(folder, `${id}.trace`))),
       loopSecret: loopSecret ?? (await madeSecret(folder, `${id}.loop`)),
-      courier: createSmtpCourier({ ...nextHop, budgetMs: config.limits.budgetMs }),
+      courier: await courierOf(org),
       nextHop: nextHop.host,
       towardsMicrosoft: microsoft,
       carryLimit,
