@@ -16,7 +16,8 @@ type Life = { expires: number; confirmed: boolean; end: { readonly index: number
 
 /**
  * The rules: no release of an envelope that was not issued and confirmed, none after its revocation, expiry, withdrawal or shredding, none
- * after the end of its time; times run on (a `clock` record excuses the records after it, but never a release).
+ * after the end of its time; times run on. A `clock` record excuses the records after it, but no release unless an officer accepted
+ * the clock.
  */
 export function createRules(): Rules {
   const lives = new Map<string, Life>()
@@ -97,6 +98,7 @@ function createClock(): (record: AuditRecord) => readonly string[] {
   return (record) => {
     const now = Date.parse(record.time)
     if (record.kind === 'clock') floor = now
+    if (record.kind === 'clock' && record.state === 'accepted') highest = now
     const back = record.kind === 'released' ? highest - now : floor - now
     highest = Math.max(highest, now)
     floor = Math.max(floor, now)

@@ -1,6 +1,7 @@
 import type { Person } from '../audit/fields.ts'
 import type { AuditRecord } from '../audit/kinds.ts'
 import { createSealing, newPseudonym } from '../audit/personal.ts'
+import { TIME_SLACK_MS } from '../audit/rules.ts'
 import type { Address, OrgId } from '../protocol/identifiers.ts'
 import type { Keyring } from './keyring.ts'
 import type { Store, Tx } from './store.ts'
@@ -45,9 +46,14 @@ const REMEMBERED = 50_000
 
 type Known = { readonly pseudonym: string; readonly key: Uint8Array }
 
-export function createJournal(store: Store, keyring: Keyring): Journal {
+/** How far a record's time may lie behind an earlier one before the log says so; half of what verification lets pass. */
+const BEHIND_TOLERANCE = TIME_SLACK_MS / 2
+
+/** `seen` is the highest time that any record may bear so far, milliseconds. */
+export function createJournal(store: Store, keyring: Keyring, seen = 0): Journal {
   const known = new Map<string, Known>()
   const making = new Map<string, Promise<void>>()
+  const highest = new Map<LogName, number>()
 
   function remember(org: OrgId, address: Address, person: Known): void {
     if (known.size >= REMEMBERED) {
@@ -96,6 +102,18 @@ export function createJournal(store: Store, keyring: Keyring): Journal {
     return found
   }
 
+  /** Times that run back are a sign of tampering, unless the log said before that the clock went back. */
+  function tellOfClock(tx: Tx, log: LogName, { kind, time }: AuditRecord): void {
+    const at = Date.parse(time)
+    const before = highest.get(log) ?? seen
+    const isBehind = kind !== 'clock' && at < before - BEHIND_TOLERANCE
+    highest.set(log, isBehind || kind === 'clock' ? at : Math.max(before, at))
+    if (!isBehind) return
+    const told = { kind: 'clock', time, request: null, state: 'behind', observed: time } as const
+    const record: AuditRecord = { ...told, highest: new Date(before).toISOString() }
+    tx.audit.append(log, { record, side: createSealing(log).parts() })
+  }
+
   return {
     persons: async (org, addresses) => {
       const wanted = [...new Set(addresses)]
@@ -132,6 +150,7 @@ export function createJournal(store: Store, keyring: Keyring): Journal {
           return sealing.value(pseudonym, key, value)
         },
       })
+      tellOfClock(tx, log, record)
       tx.audit.append(log, { record, side: sealing.parts() })
     },
   }

@@ -11,6 +11,7 @@ import {
 } from '../protocol/gateway-api.ts'
 import { clientIn } from './client.ts'
 import { confirm } from './confirm.ts'
+import { trustedTime } from './door.ts'
 import { issue } from './issue.ts'
 import { recordOutcome } from './outcome.ts'
 import type { Parts } from './parts.ts'
@@ -21,13 +22,17 @@ const BULK_LIMIT = 16 * 1024 * 1024
 
 type Bulk<T> = { readonly instance: string; readonly requests: readonly T[] }
 
-/** POST /v1/issue, /v1/confirm and /v1/outcome: each item is decided alone, all of them share commits. */
+/**
+ * POST /v1/issue, /v1/confirm and /v1/outcome: each item is decided alone, all of them share commits. While the clock is behind nothing
+ * is issued or confirmed, for it would expire at a wrong time; outcomes are always taken.
+ */
 export function bulkRoutes(app: FastifyInstance, parts: Parts): void {
   app.post<{ Body: Bulk<IssueRequest> }>(
     '/v1/issue',
     options('Issue envelopes', bulk(IssueRequest), IssueResult),
     async (request) => {
       const caller = callerOf(request)
+      trustedTime(parts.clock)
       return { results: await Promise.all(request.body.requests.map((item) => issue(parts, caller, item))) }
     },
   )
@@ -36,6 +41,7 @@ export function bulkRoutes(app: FastifyInstance, parts: Parts): void {
     options('Confirm the next delivery of envelopes', bulk(ConfirmRequest), ConfirmResult),
     async (request) => {
       const caller = callerOf(request)
+      trustedTime(parts.clock)
       return { results: await Promise.all(request.body.requests.map((item) => confirm(parts, caller, item))) }
     },
   )

@@ -1,5 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 import { ClockAccepted, ClockAcceptRequest, OfficerRevokeRequest, Revoked } from '../protocol/gateway-api.ts'
+import type { OrgId } from '../protocol/identifiers.ts'
 import { type Client, clientIn } from './client.ts'
 import { KeyServerError } from './error.ts'
 import { nobody } from './journal.ts'
@@ -81,7 +82,7 @@ async function revokeByOfficer(
 }
 
 async function acceptClock(parts: Parts, officer: Client, reason: string, requestId: string): Promise<ClockAccepted> {
-  const { clock, store, journal } = parts
+  const { clock, store, journal, config } = parts
   const observed = clock.now()
   const highest = clock.highest()
   await store.transact(async (tx) => {
@@ -89,13 +90,11 @@ async function acceptClock(parts: Parts, officer: Client, reason: string, reques
     await tx.meta.set('shredding', '')
     const at = new Date(observed).toISOString()
     const head = { time: at, request: requestId }
-    journal.append(tx, 'server', nobody, () => ({
-      ...head,
-      kind: 'clock',
-      state: 'accepted',
-      observed: at,
-      highest: new Date(highest).toISOString(),
-    }))
+    const accepted = { ...head, kind: 'clock', state: 'accepted', observed: at } as const
+    // Into each log, because each is verified alone, and what follows may bear earlier times.
+    for (const log of ['server', ...(Object.keys(config.organizations) as OrgId[])] as const) {
+      journal.append(tx, log, nobody, () => ({ ...accepted, highest: new Date(highest).toISOString() }))
+    }
     const act = { ...head, kind: 'act', act: 'clock-accept', detail: reason.toWellFormed() } as const
     journal.append(tx, 'server', nobody, () => ({ ...act, by: byOfficer(officer) }))
   })

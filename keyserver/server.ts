@@ -48,7 +48,7 @@ export async function startServer(config: Config, options: ServerOptions): Promi
   try {
     const keyring = await openKeys(config, store)
     const clock = await openClock(store, time)
-    const journal = createJournal(store, keyring)
+    const journal = createJournal(store, keyring, clock.highest())
     // The configuration's keys are organization ids: it is checked for it.
     const organizations = Object.keys(config.organizations) as OrgId[]
     const policies = await openPolicies({ folder: config.policies, organizations, store, journal, clock, log })

@@ -7,6 +7,7 @@ import type { AuditRecord } from '../../audit/kinds.ts'
 import { audit } from '../../cli/audit.ts'
 import { buildHouse, freePorts, type House, type Running } from '../../cli/house.ts'
 import { createRecipient, type Recipient } from '../../cli/recipient.ts'
+import { run } from '../../cli/run.ts'
 import { type FlakyProvider, type Kept, startFlakyProvider } from './flaky-provider.ts'
 import { codeIn } from './house.ts'
 import type { Letter } from './retrying-client.ts'
@@ -32,8 +33,10 @@ export type Trouble = {
   records(log?: string): readonly AuditRecord[]
   /** What `audit verify` says; '' where every log is as it was signed. */
   verify(): Promise<string>
-  /** A recipient who has proven this address. */
-  prove(envelope: string, address: string): Promise<Recipient>
+  /** A recipient who has proven this address, and asks by this `fetch`. */
+  prove(envelope: string, address: string, by?: typeof fetch): Promise<Recipient>
+  /** `sealpost …` with the officer's certificate: the exit status and what was said. */
+  officer(...command: readonly string[]): Promise<{ readonly code: number; readonly said: string }>
 }
 
 export type ProcessName = 'keyserver' | 'gw1' | 'gw2'
@@ -100,7 +103,8 @@ export async function openTrouble(test: Test, options: TroubleOptions = {}): Pro
     leaks: (...letters) => leaks(folder, provider, letters),
     records: (log = 'acme.example') => recordsIn(house.database, log),
     verify: () => verify(house.database),
-    prove: (envelope, address) => prove(house, provider, envelope, address),
+    prove: (envelope, address, by = fetch) => prove(house, provider, envelope, address, by),
+    officer: (...command) => officer(house, command),
   }
 }
 
@@ -130,8 +134,23 @@ export async function until(what: string, is: () => boolean | Promise<boolean>, 
   }
 }
 
-async function prove(house: House, provider: FlakyProvider, envelope: string, address: string): Promise<Recipient> {
-  const recipient = await createRecipient({ origin: house.origin, fetch })
+async function officer({ folder, ports }: House, command: readonly string[]) {
+  const said: string[] = []
+  const certs = join(folder, 'certs')
+  const who = ['--cert', join(certs, 'officer-officer1.pem'), '--key', join(certs, 'officer-officer1.key')]
+  const where = ['--keyserver', `https://localhost:${ports.gateways}`, '--ca', join(certs, 'ca.pem')]
+  const say = (line: string) => void said.push(line)
+  return { code: await run([...command, ...where, ...who], { out: say, err: say }), said: said.join('\n') }
+}
+
+async function prove(
+  house: House,
+  provider: FlakyProvider,
+  envelope: string,
+  address: string,
+  by: typeof fetch,
+): Promise<Recipient> {
+  const recipient = await createRecipient({ origin: house.origin, fetch: by })
   const before = provider.kept.length
   await recipient.askCode(envelope, address)
   await recipient.answer(await codeFor(provider, before, address))
