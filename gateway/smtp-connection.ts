@@ -57,6 +57,17 @@ class StrictConnection extends SMTPConnection {
     super.send(code, data, own ? false : context)
   }
 
+  /** Where signing in needs TLS it is not offered without (RFC 4954 4, RFC 8314 3.3); AUTH itself is answered 538 as before. */
+  override handler_EHLO(command: Buffer, callback: () => void): void {
+    const { disabledCommands, allowInsecureAuth } = this._server.options
+    const hidden = !this.secure && !allowInsecureAuth
+    if (hidden) this.session.disabledCommands = [...(disabledCommands ?? []), 'AUTH']
+    super.handler_EHLO(command, () => {
+      if (hidden) delete this.session.disabledCommands
+      callback()
+    })
+  }
+
   override _createParser(): SMTPStream {
     // The base constructor calls this before any field of this class is there.
     const server = this._server as StrictServer

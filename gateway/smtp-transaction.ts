@@ -80,6 +80,7 @@ async function sayEnvelope(open: Open, delivery: Delivery, resetFirst: boolean, 
 /** DATA. False if the next hop does not want the content. */
 async function sayData(open: Open, delivery: Delivery, results: Results): Promise<boolean> {
   const { wire } = open.client
+  if (wire.unasked() !== null) throw stray(wire)
   await wire.write('DATA\r\n', open.timeouts.command)
   const reply = await wire.reply(open.timeouts.dataStart)
   if (reply.code === 354) return true
@@ -107,6 +108,8 @@ async function sendContent(wire: Wire, mail: OutgoingMail, timeouts: PhaseTimeou
       const early = wire.unasked()
       if (early !== null) return refusedEarly(wire, early)
     }
+    const early = wire.unasked()
+    if (early !== null) return refusedEarly(wire, early)
     const end = stuffing.end()
     pieces.push(end)
     await wire.write(joined(pieces, waiting + end.length), timeouts.dataBlock)
