@@ -23,6 +23,12 @@ export function listenerOf(reading: Reading, listener: ListenerFile, index: numb
     faults.push(`${place} > accounts: give tls, without which nobody can sign in`)
   }
   const { limits } = file
+  const anyone = (listener.clients ?? []).some((rule) => rule.from === 'anyone')
+  if (listener.proxies !== undefined && anyone) {
+    faults.push(
+      `${place} > proxies: with balancers before it, from anyone would let in whoever reaches them; name ranges`,
+    )
+  }
   return {
     options: {
       name,
@@ -30,7 +36,9 @@ export function listenerOf(reading: Reading, listener: ListenerFile, index: numb
       port: listener.port,
       tls: listenerTls(reading, listener),
       clearSignIn: listener.signInWithoutTls ?? false,
+      proxies: proxiesOf(reading, listener, place),
       recipientLimit: limits?.recipients ?? 500,
+      errorLimit: limits?.errors ?? 50,
       connectionLimit: limits?.connections ?? 500,
       bareNewlines: listener.bareNewlines ?? 'refuse',
       idleTimeoutMs: 1000 * (limits?.idleSeconds ?? 300),
@@ -72,6 +80,14 @@ function ruleOf(
   else if (secret !== null && secret.length < 16)
     faults.push(`organizations > ${org} > tenantSecret: expected 16 characters or more`)
   return secret === null || secret.length < 16 ? [] : [{ kind: 'tenant', org, ranges: ranges.list, secret }]
+}
+
+function proxiesOf({ faults }: Reading, { proxies }: ListenerFile, place: string): ListenerOptions['proxies'] {
+  if (proxies === undefined) return null
+  const ranges = blockListOf(proxies)
+  if ('list' in ranges) return ranges.list
+  faults.push(`${place} > proxies: ${ranges.fault}`)
+  return null
 }
 
 function listenerTls({ at, faults, now }: Reading, { tls }: ListenerFile): ListenerOptions['tls'] {

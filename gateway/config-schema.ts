@@ -87,6 +87,24 @@ const Organization = Type.Object(
   { ...closed, ...words('an organization with its name and nextHop') },
 )
 
+const rate = number(1, 2_000_000_000)
+const rates = { messages: rate, recipients: rate, octets: rate }
+const Rates = Type.Object(
+  {
+    listener: optional(
+      Type.Object({ connections: rate, errors: rate, ...rates }, { ...closed, ...words('rates by name') }),
+    ),
+    network: optional(
+      Type.Object(
+        { atOnce: rate, connections: rate, errors: rate, ...rates },
+        { ...closed, ...words('rates by name') },
+      ),
+    ),
+    sender: optional(Type.Object(rates, { ...closed, ...words('messages, recipients or octets') })),
+  },
+  { ...closed, ...words('rates for listener, network and sender') },
+)
+
 const ClientRule = Type.Object(
   {
     org: Org,
@@ -113,6 +131,7 @@ const Listener = Type.Object(
     accounts: optional(Path),
     signInWithoutTls: optional(Flag),
     clients: optional(Type.Array(ClientRule, words('a list of {org, from}'))),
+    proxies: optional(Type.Array(Range, { minItems: 1, ...words('a list of addresses and ranges of balancers') })),
     bareNewlines: optional(oneOf('refuse', 'normalise')),
   },
   { ...closed, ...words('a listener with host and port') },
@@ -159,10 +178,12 @@ export const ConfigFile = Type.Object(
           recipients: number(1, 1000),
           received: number(5, 500),
           connections: number(1, 100_000),
+          errors: number(1, 100_000),
           idleSeconds: number(1, 3600),
           dataSeconds: number(1, 86_400),
           budgetSeconds: number(1, 600),
           drainSeconds: number(1, 600),
+          rates: optional(Rates),
         },
         { ...closed, ...words('limits by name') },
       ),

@@ -11,6 +11,7 @@ import type { Reading } from './config-reading.ts'
 import { ConfigFile } from './config-schema.ts'
 import type { SmtpCourierOptions } from './courier-smtp.ts'
 import type { DkimConfig } from './dkim-config.ts'
+import type { LimitRules } from './limits.ts'
 import type { ListenerOptions } from './listener.ts'
 import type { MtlsOptions } from './mtls-client.ts'
 import type { ProofRule } from './proof.ts'
@@ -37,6 +38,7 @@ export type Config = {
     readonly received: number
     readonly dataMs: number
     readonly budgetMs: number
+    readonly rates: LimitRules
   }
   readonly logLevel: 'debug' | 'info' | 'warn' | 'error'
 }
@@ -105,6 +107,7 @@ function limitsOf({ limits }: ConfigFile): Config['limits'] {
     received: limits?.received ?? 50,
     dataMs: 1000 * (limits?.dataSeconds ?? 600),
     budgetMs: 1000 * (limits?.budgetSeconds ?? 50),
+    rates: { listener: {}, network: {}, sender: {}, ...limits?.rates },
   }
 }
 

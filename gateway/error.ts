@@ -38,6 +38,10 @@ const answers = {
   busy: [451, '4.3.0', 'another attempt to send this message is under way; try again'],
   provider: [451, '4.4.1', 'the next hop cannot take the message now; try again'],
   'out-of-time': [451, '4.4.7', 'this took too long; try again'],
+  'too-slow': [421, '4.4.2', 'the message took too long to come in, closing the connection'],
+  'too-many-messages': [450, '4.7.1', 'too many messages for now; try again in a minute'],
+  'too-many-octets': [452, '4.3.1', 'too much mail for now; try again in a minute'],
+  'too-many-recipients': [452, '4.5.3', 'too many recipients for now; try again in a minute'],
   'cut-off': [451, '4.4.2', 'the message did not come in whole; try again'],
   internal: [451, '4.3.0', 'something failed here; try again'],
 } as const satisfies Record<string, Row>

@@ -15,6 +15,7 @@ import { createDispatch } from './dispatch.ts'
 import { signingCourier } from './dkim.ts'
 import { createEgress } from './egress.ts'
 import { createKeyServer } from './key-server.ts'
+import { createLimits } from './limits.ts'
 import { type Listener, openListener } from './listener.ts'
 import type { Log } from './log.ts'
 import { madeSecret } from './made-secret.ts'
@@ -102,6 +103,7 @@ export async function startGateway(config: Config, log: Log, now: () => Date = (
     budgetMs: config.limits.budgetMs,
     accept,
     domainsOf: (org) => policies.get(org)?.domains ?? null,
+    limits: createLimits(config.limits.rates),
     carriesUtf8: (org) => organizations.get(org)?.courier.capabilities()?.smtputf8 !== false,
     log,
     metrics,

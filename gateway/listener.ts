@@ -1,6 +1,7 @@
 import { once } from 'node:events'
+import { type BlockList, createServer, type Socket } from 'node:net'
 import type { Accounts } from './accounts.ts'
-import type { Log } from './log.ts'
+import { createFrontDoor, REFUSALS } from './front-door.ts'
 import { createSessions, type SessionParts } from './session.ts'
 import { StrictServer } from './smtp-connection.ts'
 
@@ -13,8 +14,12 @@ export type ListenerOptions = {
   readonly tls: { readonly mode: 'starttls' | 'implicit'; readonly certificate: string; readonly key: string } | null
   /** Lets clients sign in without TLS; the configuration grants it on loopback only. */
   readonly clearSignIn: boolean
+  /** Balancers that say in a PROXY header for whom they speak; null: none. */
+  readonly proxies: BlockList | null
   readonly recipientLimit: number
   readonly connectionLimit: number
+  /** Commands and messages refused for good on one connection, without one that is taken between them. */
+  readonly errorLimit: number
   readonly bareNewlines: 'refuse' | 'normalise'
   readonly idleTimeoutMs: number
   /** How long a stop waits for messages under way. */
@@ -25,12 +30,50 @@ export type Listener = {
   readonly name: string
   readonly address: string
   readonly port: number
+  /** For clients who come from now on. Those who are here keep what they met. Name, address and port stay. */
+  change(options: ListenerOptions, parts: SessionParts): void
   /** Takes no more clients, lets messages under way have their reply, then closes. */
   close(): Promise<void>
 }
 
+/** After a stop that waited for long enough: for the last words to be read. */
+const LAST_WORDS_MS = 500
+
 /** Listens for SMTP (RFC 5321). Rejects if the port cannot be had. */
 export async function openListener(options: ListenerOptions, parts: SessionParts): Promise<Listener> {
+  const door = createFrontDoor()
+  let now = createDesk(options, parts)
+  const desks = new Set([now])
+  const server = createServer((socket: Socket) => door.meet(socket, now.doorway))
+  server.maxConnections = roomFor(options)
+  server.listen(options.port, options.address)
+  await once(server, 'listening')
+  server.on('error', (cause) => parts.log.error('listener failed', { listener: options.name, cause }))
+  const bound = server.address()
+  return {
+    name: options.name,
+    address: options.address,
+    port: bound !== null && typeof bound === 'object' ? bound.port : options.port,
+    change(changed, changedParts) {
+      for (const desk of desks) if (desk.server.connections.size === 0) desks.delete(desk)
+      now = createDesk(changed, changedParts)
+      desks.add(now)
+      server.maxConnections = roomFor(changed)
+    },
+    async close() {
+      const closed = once(server, 'close')
+      server.close()
+      door.clear()
+      for (const desk of desks) desk.drain()
+      await Promise.race([closed, pause(now.drainMs)])
+      for (const desk of desks) desk.end()
+      await Promise.race([closed, pause(LAST_WORDS_MS)])
+    },
+  }
+}
+
+/** One configuration of a listener, and the clients who met it. */
+function createDesk(options: ListenerOptions, parts: SessionParts) {
   let draining = false
   const sessions = createSessions(parts)
   const server = new StrictServer({
@@ -38,7 +81,7 @@ export async function openListener(options: ListenerOptions, parts: SessionParts
     onData(stream, session, callback) {
       sessions.onData(stream, session, (error, message) => {
         callback(error, message)
-        if (draining) setImmediate(closeIdle)
+        if (draining) setImmediate(sendIdleAway)
       })
     },
     name: parts.host,
@@ -47,10 +90,11 @@ export async function openListener(options: ListenerOptions, parts: SessionParts
     logger: false,
     size: parts.sizeLimit,
     maxRecipients: options.recipientLimit,
-    maxClients: options.connectionLimit,
     maxCommandLength: 4096,
     socketTimeout: options.idleTimeoutMs,
-    closeTimeout: options.drainMs,
+    commandTimeoutMs: options.idleTimeoutMs,
+    errorLimit: options.errorLimit,
+    onClientError: ({ remoteAddress }) => parts.limits.error({ listener: options.name, address: remoteAddress }),
     disableReverseLookup: true,
     hideENHANCEDSTATUSCODES: false,
     hideDSN: true,
@@ -59,31 +103,45 @@ export async function openListener(options: ListenerOptions, parts: SessionParts
     ...signInOptions(options, parts.accounts),
     ...tlsOptions(options),
   })
+  // Clients that go away or fail at TLS are no failure of ours.
+  server.on('error', (cause) => parts.log.info('connection failed', { listener: options.name, cause }))
 
-  /** A connection that waits for nothing but its client's next command. */
-  function closeIdle(): void {
+  /** Those who wait for nothing but their own next command. */
+  function sendIdleAway(): void {
     for (const connection of [...server.connections]) {
       if (connection.session.envelope?.mailFrom || connection._dataStream || connection._handlerPending) continue
       connection.send(421, '4.3.2 this server is shutting down')
     }
   }
 
-  server.on('error', (error) => logSocketError(parts.log, options.name, error))
-  server.listen(options.port, options.address)
-  await once(server.server, 'listening')
-  const bound = server.server.address()
+  const { connectionLimit, proxies, tls, drainMs } = options
+  const { limits, log, metrics } = parts
+  const implicitTls = tls?.mode === 'implicit'
   return {
-    name: options.name,
-    address: options.address,
-    port: bound !== null && typeof bound === 'object' ? bound.port : options.port,
-    close() {
+    doorway: { listener: options.name, connectionLimit, proxies, implicitTls, limits, log, metrics, server },
+    server,
+    drainMs,
+    drain() {
       draining = true
-      return new Promise((resolve) => {
-        server.close(() => resolve())
-        closeIdle()
-      })
+      // It listens to nothing: what this does is to answer 421 to every further command.
+      server.close()
+      sendIdleAway()
+    },
+    end() {
+      for (const connection of [...server.connections]) connection.send(421, '4.3.2 this server is shutting down')
     },
   }
+}
+
+/** Connections beyond it end before anything is made for them. */
+function roomFor(options: ListenerOptions): number {
+  return options.connectionLimit + 2 * REFUSALS
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => {
+    setTimeout(resolve, ms).unref()
+  })
 }
 
 function signInOptions(options: ListenerOptions, accounts: Accounts | null) {
@@ -100,9 +158,4 @@ function tlsOptions(options: ListenerOptions) {
   if (options.tls === null) return {}
   const { mode, certificate, key } = options.tls
   return { secure: mode === 'implicit', cert: certificate, key, minVersion: 'TLSv1.2' as const }
-}
-
-/** Clients that go away or fail at TLS are no failure of ours. */
-function logSocketError(log: Log, listener: string, error: Error): void {
-  log.info('connection failed', { listener, cause: error })
 }

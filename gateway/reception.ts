@@ -73,13 +73,14 @@ export async function receive(reception: Reception, envelope: Envelope, stream: 
 async function readContent(reception: Reception, stream: DataStream): Promise<Content> {
   const writer = createContentWriter(reception.folder)
   let failure: unknown = null
-  const timer = setTimeout(() => stream.destroy(new Error('the content took too long')), reception.dataTimeoutMs)
+  const late = new GatewayError('too-slow')
+  const timer = setTimeout(() => stream.destroy(late), reception.dataTimeoutMs)
   try {
     for await (const chunk of stream) {
       if (failure === null) await writer.write(chunk).catch((error: unknown) => (failure = error))
     }
   } catch (cause) {
-    failure = new GatewayError('cut-off', { cause })
+    failure = cause === late ? late : new GatewayError('cut-off', { cause })
   } finally {
     clearTimeout(timer)
   }

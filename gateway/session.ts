@@ -4,11 +4,12 @@ import { type OrgId, parseAddress } from '../protocol/identifiers.ts'
 import type { Account, Accounts } from './accounts.ts'
 import { type Answer, answerTo, GatewayError, type GatewayErrorCode } from './error.ts'
 import type { IntakeRecipient, Mailbox } from './intake.ts'
+import type { Limits } from './limits.ts'
 import type { Log } from './log.ts'
 import type { Metrics } from './metrics.ts'
 import { type Proof, type ProofRule, proveClient, proveSender } from './proof.ts'
 import { type Envelope, type Reception, receive } from './reception.ts'
-import type { DataStream } from './smtp-connection.ts'
+import type { DataStream, StrictSession } from './smtp-connection.ts'
 import { newId } from './trace.ts'
 
 export type SessionParts = Reception & {
@@ -20,12 +21,20 @@ export type SessionParts = Reception & {
   readonly domainsOf: (org: OrgId) => readonly string[] | null
   /** False where the organization's next hop is known not to offer SMTPUTF8. */
   readonly carriesUtf8: (org: OrgId) => boolean
+  readonly limits: Limits
   readonly log: Log
   readonly metrics: Metrics
 }
 
 /** What the commands of one client have proven so far. */
-type State = { account: Account | null; failedSignIns: number; proof: Proof; utf8: boolean }
+type State = {
+  account: Account | null
+  failedSignIns: number
+  proof: Proof
+  utf8: boolean
+  /** Whose mail this is, for the limits of senders. */
+  limited: string | null
+}
 
 const MAIL_PARAMETERS = ['SIZE', 'BODY', 'SMTPUTF8', 'AUTH', 'RET', 'ENVID']
 const RCPT_PARAMETERS = ['NOTIFY', 'ORCPT']
@@ -40,7 +49,8 @@ export function createSessions(parts: SessionParts): Handlers {
   function stateOf(session: SMTPServerSession): State {
     const known = states.get(session)
     if (known !== undefined) return known
-    const state: State = { account: null, failedSignIns: 0, proof: { proven: [], onSecret: [] }, utf8: false }
+    const proof = { proven: [], onSecret: [] }
+    const state: State = { account: null, failedSignIns: 0, proof, utf8: false, limited: null }
     states.set(session, state)
     return state
   }
@@ -75,17 +85,27 @@ export function createSessions(parts: SessionParts): Handlers {
     state.utf8 = given.args !== false && given.args.SMTPUTF8 === true
     const sender = readSender(given, state.utf8)
     const account = session.user === state.account?.user ? state.account : null
-    const proof = proveClient(parts.rules, { address: session.remoteAddress, account })
+    // Where a balancer does not say for whom it speaks, its own address proves nothing.
+    const rules = (session as StrictSession).nobody === true ? [] : parts.rules
+    const proof = proveClient(rules, { address: session.remoteAddress, account })
     const result = proveSender(proof, sender?.address ?? null, parts.domainsOf)
     if (result.kind === 'refused') throw new GatewayError(result.code)
     state.proof = result.proof
     checkNextHop(sender, state, 'MAIL FROM')
+    state.limited = account?.user ?? sender?.address ?? null
+    const size = given.args === false ? undefined : given.args.SIZE
+    allow(parts.limits.message(clientOf(session), state.limited, typeof size === 'string' ? Number(size) : null))
+  }
+
+  function clientOf(session: SMTPServerSession) {
+    return { listener: parts.listener, address: session.remoteAddress }
   }
 
   function rcptTo(given: SMTPServerAddress, session: SMTPServerSession): void {
     checkParameters(given, RCPT_PARAMETERS)
     const state = stateOf(session)
     checkNextHop(readRecipient(given, state), state, 'RCPT TO')
+    allow(parts.limits.recipient(clientOf(session), state.limited))
   }
 
   function checkNextHop(mailbox: Mailbox | null, state: State, command: string): void {
@@ -154,7 +174,12 @@ export function createSessions(parts: SessionParts): Handlers {
     },
     onData(stream, session, callback) {
       // StrictStream.startDataMode makes every data stream a DataStream. Async, so that nothing is thrown at the library in data mode.
-      const received = async () => receive(parts, envelopeOf(session), stream as DataStream)
+      const { limited } = stateOf(session)
+      const received = async () => {
+        const answer = await receive(parts, envelopeOf(session), stream as DataStream)
+        parts.limits.content(clientOf(session), limited, stream.byteLength)
+        return answer
+      }
       received().then(
         (answer) =>
           answer.code < 400 ? callback(null, `${answer.status} ${answer.text}`) : callback(replyError(answer)),
@@ -162,6 +187,10 @@ export function createSessions(parts: SessionParts): Handlers {
       )
     },
   }
+}
+
+function allow(refusal: GatewayErrorCode | null): void {
+  if (refusal !== null) throw new GatewayError(refusal)
 }
 
 function attempt(act: () => void, refuse: (error: unknown) => Error): Error | null {

@@ -1,6 +1,6 @@
 import type net from 'node:net'
 import type tls from 'node:tls'
-import { SMTPServer, type SMTPServerDataStream, type SMTPServerOptions } from 'smtp-server'
+import { SMTPServer, type SMTPServerDataStream, type SMTPServerOptions, type SMTPServerSession } from 'smtp-server'
 import { SMTPConnection, type SMTPConnectionOptions } from 'smtp-server/lib/smtp-connection.js'
 import { SMTPStream, type SMTPStreamOptions } from 'smtp-server/lib/smtp-stream.js'
 import { type BareNewline, createDataScan, type DataScan } from './data-scan.ts'
@@ -16,19 +16,41 @@ export type DataStream = SMTPServerDataStream & {
   fault: BareNewline | null
 }
 
-export type StrictOptions = SMTPServerOptions & { readonly bareNewlines: 'refuse' | 'normalise' }
-
-/** The server that makes a {@link StrictConnection} of every client. */
-export class StrictServer extends SMTPServer {
+export type Strictness = {
   readonly bareNewlines: 'refuse' | 'normalise'
+  /** A client must complete a command within this time, however slowly its octets drip; milliseconds. */
+  readonly commandTimeoutMs: number
+  /** Commands and messages refused for good on one connection, without one that is taken between them. */
+  readonly errorLimit: number
+  /** Told of each of them; false ends the connection. */
+  readonly onClientError: (session: StrictSession) => boolean
+}
+
+export type StrictOptions = SMTPServerOptions & Strictness
+
+export type StrictSession = SMTPServerSession & {
+  /** True where a balancer did not say for whom it speaks: then the address proves nothing. */
+  nobody?: boolean
+}
+
+/** What is known of a client before its first word. */
+export type Arrival = SMTPConnectionOptions & {
+  readonly nobody: boolean
+  /** Called once, when the connection has ended. */
+  readonly onGone: () => void
+}
+
+/** The server that makes a {@link StrictConnection} of every client it is handed; it need not listen itself. */
+export class StrictServer extends SMTPServer {
+  readonly strictness: Strictness
 
   constructor(options: StrictOptions) {
     super(options)
-    this.bareNewlines = options.bareNewlines
+    this.strictness = options
   }
 
-  override connect(socket: net.Socket | tls.TLSSocket, socketOptions?: SMTPConnectionOptions | null): void {
-    const connection = new StrictConnection(this, socket, socketOptions ?? {})
+  override connect(socket: net.Socket | tls.TLSSocket, arrival?: Partial<Arrival> | null): void {
+    const connection = new StrictConnection(this, socket, arrival ?? {})
     this.connections.add(connection)
     connection.on('error', (error) => this._onError(error))
     connection.on('connect', (data) => this._onClientConnect(data))
@@ -38,23 +60,75 @@ export class StrictServer extends SMTPServer {
 
 const REPLY_STATUS = /^[245]\.\d{1,3}\.\d{1,3} /
 
+/** Commands that do no harm and no good, on one connection without a message between them. */
+const IDLE_COMMANDS = 200
+const IDLE = new Set(['NOOP', 'RSET', 'EHLO', 'HELO', 'VRFY'])
+
 class StrictConnection extends SMTPConnection {
+  readonly #strictness: Strictness
+  readonly #onGone: () => void
+  #deadline: NodeJS.Timeout | null = null
+  #errors = 0
+  #idleCommands = 0
+
+  constructor(server: StrictServer, socket: net.Socket | tls.TLSSocket, arrival: Partial<Arrival>) {
+    super(server, socket, arrival)
+    this.#strictness = server.strictness
+    this.#onGone = arrival.onGone ?? (() => undefined)
+    const session: StrictSession = this.session
+    session.nobody = arrival.nobody ?? false
+  }
+
   /** Greets at once; the library would wait 100 ms for early talkers. */
   override init(): void {
-    this._setListeners(() => {
-      const { maxClients } = this._server.options
-      if (maxClients && this._server.connections.size > maxClients) {
-        this.send(421, `${this.name} too many connections, try again in a moment`, false)
-        return
-      }
-      this.connectionReady()
+    this.#deadline = setTimeout(() => this.#late(), this.#strictness.commandTimeoutMs).unref()
+    this._setListeners(() => this.connectionReady())
+  }
+
+  /** The library's own time-out begins anew with every octet. */
+  #late(): void {
+    if (this._handlerPending || this._dataStream) this.#deadline?.refresh()
+    else this.send(421, '4.4.2 no command came in time, closing the connection')
+  }
+
+  override _onCommand(command: Buffer, callback?: () => void): void {
+    const name = command.toString('latin1').split(' ', 1)[0]?.toUpperCase() ?? ''
+    if (!this._nextHandler && IDLE.has(name) && ++this.#idleCommands > IDLE_COMMANDS) {
+      this.send(421, '4.7.0 too many commands without a message, closing the connection')
+      return
+    }
+    super._onCommand(command, () => {
+      this.#deadline?.refresh()
+      callback?.()
     })
   }
 
-  /** A text that brings its own RFC 3463 code keeps it; the library would put one of its guesses before it. */
+  override _onClose(): void {
+    if (this.#deadline !== null) clearTimeout(this.#deadline)
+    super._onClose()
+    this.#onGone()
+  }
+
+  /**
+   * A text that brings its own RFC 3463 code keeps it; the library would put one of its guesses before it. A client that is refused again
+   * and again is let go in place of the next refusal.
+   */
   override send(code: number, data?: string | string[] | null, context?: string | false): void {
+    if (code >= 500 && this.#isOneTooMany()) {
+      super.send(421, '4.7.0 too many errors, closing the connection', false)
+      return
+    }
+    if (code === 250 && context === 'DATA_OK') {
+      this.#errors = 0
+      this.#idleCommands = 0
+    }
     const own = typeof data === 'string' && REPLY_STATUS.test(data)
     super.send(code, data, own ? false : context)
+  }
+
+  #isOneTooMany(): boolean {
+    const tolerated = this.#strictness.onClientError(this.session)
+    return ++this.#errors > this.#strictness.errorLimit || !tolerated
   }
 
   /** Where signing in needs TLS it is not offered without (RFC 4954 4, RFC 8314 3.3); AUTH itself is answered 538 as before. */
@@ -70,8 +144,8 @@ class StrictConnection extends SMTPConnection {
 
   override _createParser(): SMTPStream {
     // The base constructor calls this before any field of this class is there.
-    const server = this._server as StrictServer
-    const parser = new StrictStream(server.bareNewlines, { maxCommandLength: server.options.maxCommandLength })
+    const { strictness, options } = this._server as StrictServer
+    const parser = new StrictStream(strictness.bareNewlines, { maxCommandLength: options.maxCommandLength })
     parser.oncommand = (command, callback) => this._onCommand(command, callback)
     parser.on('error', (error) => this.send(421, `Error: ${error.message}`))
     return parser

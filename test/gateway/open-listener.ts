@@ -3,6 +3,7 @@ import type { Test } from 'tap'
 import { createAccounts, hashPassword } from '../../gateway/accounts.ts'
 import { blockListOf } from '../../gateway/address-range.ts'
 import type { Intake } from '../../gateway/intake.ts'
+import { createLimits } from '../../gateway/limits.ts'
 import { type Listener, type ListenerOptions, openListener } from '../../gateway/listener.ts'
 import { createLog } from '../../gateway/log.ts'
 import { createMetrics, type Metrics } from '../../gateway/metrics.ts'
@@ -58,7 +59,8 @@ export async function open(
   const listener = await openListener(
     {
       ...{ name: 'test', address: '127.0.0.1', port: 0, tls: null, clearSignIn: false, recipientLimit: 5 },
-      ...{ connectionLimit: 50, bareNewlines: 'refuse', idleTimeoutMs: 5000, drainMs: 3000 },
+      ...{ connectionLimit: 50, bareNewlines: 'refuse', idleTimeoutMs: 5000, drainMs: 3000, proxies: null },
+      errorLimit: 50,
       ...options,
     },
     {
@@ -75,6 +77,7 @@ export async function open(
       accounts: null,
       domainsOf: (id) => (id === org ? ['acme.example'] : ['other.example']),
       carriesUtf8: () => true,
+      limits: createLimits({ listener: {}, network: {}, sender: {} }),
       ...parts,
     },
   )
