@@ -87,6 +87,24 @@ ${OFFICER}`,
     load: async () => (await import('./clock.ts')).clock,
   },
   {
+    name: 'doctor',
+    summary: 'look at everything that mail needs, and say what is wrong',
+    help: `sealpost doctor --gateway FILE [--keyserver FILE] [--resolver ADDRESS[:PORT]] [--json]
+sealpost doctor --gateway FILE --send ADDRESS [--from ADDRESS] [--keyserver FILE]
+
+Looks at certificates, key server and policy, clocks, next hop and its TLS, loops, whether a stranger could send through a listener, disk,
+DNS (MX, SPF, DKIM, DMARC) and DKIM keys. Run it on the gateway's machine, as the gateway's user. Changes nothing and sends no mail, but for:
+
+  --send ADDRESS     hands in a real mail to ADDRESS, and follows it to the log
+  --from ADDRESS     its sender (default: postmaster of the first organization)
+  --keyserver FILE   keyserver.yaml, where the key server is on this machine: for its certificates, its folders and its log
+  --resolver SERVER  asks this DNS server in place of the system's
+  --json             the findings for a program: {healthy, findings: [{level, area, found, todo}]}
+
+Each finding is ok, look (it may be meant so, or could not be found out) or broken, with what to do. Exit status: 1 if anything is broken.`,
+    load: async () => (await import('./doctor.ts')).doctor,
+  },
+  {
     name: 'dkim',
     summary: 'make a key that signs outgoing mail, and print its DNS record',
     help: `sealpost dkim DOMAIN --selector NAME --to FILE [--type rsa|ed25519]

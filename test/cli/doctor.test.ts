@@ -1,0 +1,326 @@
+import { readFileSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { join } from 'node:path'
+import t from 'tap'
+import { parse, stringify } from 'yaml'
+import { certs } from '../../cli/certs.ts'
+import { dkim } from '../../cli/dkim.ts'
+import { doctor } from '../../cli/doctor.ts'
+import { diskFindings } from '../../cli/doctor-disk.ts'
+import type { Finding } from '../../cli/doctor-finding.ts'
+import { type Names, NoAnswer } from '../../cli/doctor-resolver.ts'
+import { run } from '../../cli/run.ts'
+import { dkimRecord } from '../../gateway/dkim-key.ts'
+import { openScene } from '../scenarios/house.ts'
+import { startSink } from '../scenarios/sink.ts'
+import { capture } from './capture.ts'
+import { startDnsServer, type Zone } from './dns-server.ts'
+
+/** DNS as the tests want it. */
+function namesOf(zone: Zone): Names {
+  return {
+    mx: async (domain) => (zone[`${domain} MX`] ?? []).map((record) => record.replace(/^\d+ /, '')),
+    txt: async (name) => zone[`${name} TXT`] ?? [],
+  }
+}
+
+const good: Zone = {
+  'acme.example MX': ['10 mx.acme.example'],
+  'acme.example TXT': ['v=spf1 ip4:192.0.2.1 -all'],
+  '_dmarc.acme.example TXT': ['v=DMARC1; p=reject'],
+}
+
+const sink = await startSink()
+const scene = await openScene(t, { sink })
+const { folder, ports } = scene.house
+const gatewayFile = join(folder, 'gateway-gw1.yaml')
+const keyserverFile = join(folder, 'keyserver.yaml')
+type Yaml = Record<string, unknown>
+const config: () => Yaml = () => parse(readFileSync(gatewayFile, 'utf8'))
+
+/** The organization's configuration with these members, in a file of its own beside the house's. */
+function changed(members: Yaml, others: Yaml = {}): string {
+  const file = join(folder, 'changed.yaml')
+  const organization = {
+    ...{ name: 'Acme', nextHop: { host: '127.0.0.1', port: sink.port } },
+    ...{ traceKey: { file: 'trace.key' }, loopSecret: { file: 'loop.secret' }, ...members },
+  }
+  writeFileSync(file, stringify({ ...config(), organizations: { 'acme.example': organization }, ...others }))
+  return file
+}
+
+type Options = {
+  readonly argv?: readonly string[]
+  readonly zone?: Zone
+  readonly now?: () => Date
+  readonly names?: Names
+}
+
+async function ask(file: string, { argv = [], zone = good, now, names = namesOf(zone) }: Options = {}) {
+  const io = capture()
+  const code = await doctor(['--gateway', file, '--json', ...argv], io, { names, ...(now ? { now } : {}) })
+  const { healthy, findings } = JSON.parse(io.text()) as { healthy: boolean; findings: Finding[] }
+  const of = (level: Finding['level'], area?: string) =>
+    findings
+      .filter((one) => one.level === level && (area === undefined || one.area === area))
+      .map(({ found, todo }) => `${found} -> ${todo}`)
+      .join('\n')
+  return { code, healthy, findings, of }
+}
+
+t.test('a whole house is healthy: everything is looked at, nothing is broken, exit 0', async (t) => {
+  const { code, healthy, findings, of } = await ask(gatewayFile, { argv: ['--keyserver', keyserverFile] })
+  t.equal(of('broken'), '')
+  t.equal(code, 0)
+  t.equal(healthy, true)
+  const areas = ['configuration', 'gateway', 'certificates', 'key server', 'clock', 'next hop', 'loops', 'open relay']
+  for (const area of [...areas, 'disk', 'dns']) t.not(of('ok', area), '', area)
+  t.match(of('ok', 'key server'), /policy [0-9a-f]{12} is active for acme\.example \(acme\.example\)/)
+  t.match(of('ok', 'open relay'), /turns a stranger away: 550 5\.7\.1/)
+  t.match(of('ok', 'certificates'), /key server's gateway listener: valid until/)
+  t.match(of('ok', 'dns'), /DMARC p=reject/)
+  t.match(of('look', 'dkim'), /leaves here without a DKIM signature.*sealpost dkim acme\.example/)
+  t.ok(
+    findings.every(({ level, todo }) => (level === 'ok') === (todo === null)),
+    'and all else says what to do',
+  )
+  t.equal(sink.deliveries.length, 0, 'no mail was sent')
+})
+
+t.test('for people it is a line a finding, what to do below, and a sum', async (t) => {
+  const io = capture()
+  t.equal(await doctor(['--gateway', gatewayFile], io, { names: namesOf({}) }), 0)
+  t.match(io.text(), /^ok {6}gateway {7}is running, and ready$/m)
+  t.match(io.text(), /^look {4}dns {11}acme\.example has no DMARC record\n {22}-> publish TXT "v=DMARC1;/m)
+  t.match(io.text(), /^0 broken, \d+ to look at, \d+ ok$/m)
+})
+
+t.test('a canary goes the real way and is found in the log', async (t) => {
+  const { code, of } = await ask(gatewayFile, { argv: ['--keyserver', keyserverFile, '--send', 'bo@example.org'] })
+  t.equal(code, 0)
+  t.match(of('ok', 'canary'), /handed in at submission for bo@example\.org: 250 2\.0\.0 envelope/)
+  t.match(of('ok', 'canary'), /from issue to delivery \(rule .+\): envelope \S{22}: issued, confirmed, outcome sent/)
+  const [mail] = sink.to('bo@example.org')
+  t.equal(mail?.sender, 'postmaster@acme.example')
+  t.notMatch(mail?.octets.toString('latin1'), /to see whether mail gets through/, 'sealed like any other')
+})
+
+t.test('without the key server’s database the canary’s way is told as far as it was seen', async (t) => {
+  const { code, of } = await ask(gatewayFile, { argv: ['--send', 'bo@example.org', '--from', 'anna@acme.example'] })
+  t.equal(code, 0)
+  t.match(
+    of('look', 'canary'),
+    /not followed into the log.*sealpost audit show DATABASE --log acme\.example --envelope/,
+  )
+})
+
+t.test('a canary that is refused is broken, and says by whom', async (t) => {
+  const other = sink.script.refuse
+  sink.script.refuse = () => '550 5.1.1 no such mailbox'
+  t.teardown(() => {
+    sink.script.refuse = other
+  })
+  const { code, of } = await ask(gatewayFile, { argv: ['--send', 'nobody@example.org'] })
+  t.equal(code, 1)
+  t.match(of('broken', 'canary'), /was not taken: submission: 550 5\.1\.1.*no such mailbox/)
+  const foreign = await ask(gatewayFile, { argv: ['--send', 'bo@example.org', '--from', 'eve@example.net'] })
+  t.match(foreign.of('broken', 'canary'), /in none of the domains/)
+})
+
+t.test('next hop: not there, without TLS, with TLS of others, with the right TLS', async (t) => {
+  const at = (port: number, tls: Yaml | null) =>
+    ask(changed({ nextHop: { host: '127.0.0.1', port, ...(tls === null ? {} : { tls }) } }))
+  const gone = await startSink()
+  await gone.close()
+  t.match(
+    (await at(gone.port, null)).of('broken', 'next hop'),
+    /could not be reached \(ECONNREFUSED\).*every mail gets 451/,
+  )
+  t.match((await at(sink.port, { mode: 'verify' })).of('broken', 'next hop'), /offers no TLS.*switched on/)
+  const pem = (name: string) => readFileSync(join(folder, 'certs', name))
+  const secure = await startSink({ tls: { cert: pem('gateway.pem'), key: pem('gateway.key') } })
+  t.teardown(() => secure.close())
+  t.match(
+    (await at(secure.port, { mode: 'verify' })).of('broken', 'next hop'),
+    /TLS with the next hop failed.*tls > ca/,
+  )
+  const named = { mode: 'verify', ca: 'certs/ca.pem', name: 'mx.example.org' }
+  t.match((await at(secure.port, named)).of('broken', 'next hop'), /does not match|altnames.*> name/i)
+  const right = await at(secure.port, { mode: 'verify', ca: 'certs/ca.pem', name: 'localhost' })
+  t.match(right.of('ok', 'next hop'), /TLS \(verify\)/)
+  t.equal(right.code, 0)
+})
+
+t.test(
+  'a next hop that is the gateway itself is a circle; a loop secret that is not set is worth a look',
+  async (t) => {
+    const circle = await ask(changed({ nextHop: { host: '127.0.0.1', port: ports.smtp } }))
+    t.match(circle.of('broken', 'loops'), /is this gateway itself.*in a circle/)
+    t.equal(circle.code, 1)
+    const bare = await ask(changed({ loopSecret: undefined }))
+    t.match(bare.of('look', 'loops'), /no loop secret is configured.*openssl rand -hex 24/)
+  },
+)
+
+t.test('certificates: near their end, of another authority towards the key server, naming no gateway', async (t) => {
+  const in340Days = () => new Date(Date.now() + 340 * 86_400_000)
+  const late = await ask(gatewayFile, { now: in340Days })
+  t.match(late.of('look', 'certificates'), /listener submission: valid until \S+, 2\d days more.*certs init --renew/)
+  const expired = await ask(gatewayFile, { now: () => new Date(Date.now() + 500 * 86_400_000) })
+  t.match(expired.of('broken', 'configuration'), /gateway\.pem: this certificate expired on/)
+  t.match(expired.of('look', 'configuration'), /nothing else was looked at/)
+  t.equal(expired.code, 1)
+
+  await certs(['init', '--to', join(folder, 'others'), '--gateway', 'gw1'], capture())
+  const keyServer = { url: `https://localhost:${ports.gateways}`, ca: 'certs/ca.pem' }
+  const stranger = { cert: 'others/gateway-gw1.pem', key: 'others/gateway-gw1.key' }
+  const refused = await ask(changed({}, { keyServer: { ...keyServer, ...stranger } }))
+  t.match(refused.of('broken', 'key server'), /did not answer.*name one \(keyServer > cert\)/)
+  t.match(refused.of('look', 'certificates'), /does not lead to the authority in keyServer > ca/)
+  const nameless = { cert: 'certs/gateway.pem', key: 'certs/gateway.key' }
+  const unnamed = await ask(changed({}, { keyServer: { ...keyServer, ...nameless } }))
+  t.match(unnamed.of('broken', 'certificates'), /names no gateway/)
+  const others = await ask(changed({}, { keyServer: { ...(config().keyServer as Yaml), ca: 'others/ca.pem' } }))
+  t.match(others.of('broken', 'key server'), /did not answer.*keyServer > ca/)
+})
+
+t.test('an organization that the key server does not give this gateway is told, with where to give it', async (t) => {
+  const organization = { name: 'Other', nextHop: { host: '127.0.0.1', port: sink.port } }
+  const all = { ...(config().organizations as Yaml), 'other.example': organization }
+  const { of, code } = await ask(changed({}, { organizations: all }))
+  t.equal(code, 1)
+  t.match(of('broken', 'key server'), /refuses this gateway for other\.example \(403.*keyserver\.yaml/)
+})
+
+t.test('clocks that are apart are told by how far', async (t) => {
+  const ahead = (seconds: number) => () => new Date(Date.now() + 1000 * seconds)
+  t.match((await ask(gatewayFile, { now: ahead(30) })).of('look', 'clock'), /^(?:29|30|31) s apart.*NTP/)
+  const far = await ask(gatewayFile, { now: ahead(600) })
+  t.match(far.of('broken', 'clock'), /^(?:599|600|601) s apart/)
+  t.equal(far.code, 1)
+})
+
+t.test('disk: a folder that cannot be written is broken, one that is still to be made is not', async (t) => {
+  const [sealed, fresh] = await diskFindings({ data: '/proc', copies: join(folder, 'a', 'b', 'c') })
+  t.equal(sealed?.level, 'broken')
+  t.match(sealed?.found, /\/proc cannot be written/)
+  t.not(fresh?.level, 'broken')
+  t.match(fresh?.found, /to be made in/)
+})
+
+t.test('a listener that takes mail from strangers is found out, and so is one that is not there', async (t) => {
+  const open = createServer((socket) => {
+    socket.on('error', () => socket.destroy())
+    socket.write('220 open.example\r\n')
+    socket.on('data', (octets) => {
+      for (const line of octets.toString('latin1').split('\r\n').filter(Boolean)) {
+        heard.push(line)
+        socket.write(line === 'QUIT' ? '221 bye\r\n' : '250 fine\r\n')
+      }
+    })
+  })
+  const heard: string[] = []
+  await new Promise<void>((resolve) => open.listen(0, '127.0.0.1', resolve))
+  const bound = open.address()
+  const port = bound !== null && typeof bound === 'object' ? bound.port : 0
+  const clients = [{ org: 'acme.example', from: 'anyone' }]
+  const file = changed({}, { listeners: [{ name: 'net', host: '127.0.0.1', port, clients }] })
+  const relay = await ask(file)
+  t.match(relay.of('broken', 'open relay'), /takes mail from a stranger to a stranger.*anybody can send/)
+  t.equal(relay.code, 1)
+  t.notMatch(heard.join(), /DATA/, 'no mail was sent')
+  t.match(heard.join(), /RSET/)
+  await new Promise((resolve) => open.close(resolve))
+  t.match((await ask(file)).of('broken', 'open relay'), /could not be tried.*start the gateway/)
+})
+
+t.test('DNS: what is missing or wrong for a domain is named, with the record to publish', async (t) => {
+  const cases: readonly (readonly [Zone, 'look' | 'broken', RegExp])[] = [
+    [{ ...good, 'acme.example MX': [] }, 'look', /has no MX record.*replies and bounces/],
+    [{ ...good, 'acme.example MX': ['0 .'] }, 'look', /null MX/],
+    [{ ...good, 'acme.example TXT': ['other'] }, 'look', /no SPF record.*v=spf1 ip4/],
+    [{ ...good, 'acme.example TXT': ['v=spf1 -all', 'v=spf1 ~all'] }, 'broken', /more than one SPF/],
+    [{ ...good, 'acme.example TXT': ['v=spf1 +all'] }, 'broken', /whole world/],
+    [{ ...good, '_dmarc.acme.example TXT': [] }, 'look', /no DMARC record.*rua=mailto:postmaster@acme\.example/],
+    [{ ...good, '_dmarc.acme.example TXT': ['v=DMARC1; p=none', 'v=DMARC1; p=none'] }, 'broken', /more than one DMARC/],
+    [{ ...good, '_dmarc.acme.example TXT': ['v=DMARC1; rua=x'] }, 'broken', /no policy/],
+  ]
+  for (const [zone, level, found] of cases) t.match((await ask(gatewayFile, { zone })).of(level, 'dns'), found)
+})
+
+t.test('DNS that does not answer is no finding about the domain, and is told as what it is', async (t) => {
+  const silent = async () => {
+    throw new NoAnswer('192.0.2.53 (ETIMEOUT)')
+  }
+  const { of, code } = await ask(gatewayFile, { names: { mx: silent, txt: silent } })
+  t.equal(code, 0)
+  t.match(of('look', 'dns'), /DNS was not answered by 192\.0\.2\.53 \(ETIMEOUT\).*--resolver/)
+  t.notMatch(of('look', 'dns'), /has no/)
+})
+
+t.test('DKIM: keys here are compared with DNS; where the next hop signs, they are not to be used', async (t) => {
+  await dkim(['acme.example', '--selector', 's1', '--to', join(folder, 'dkim.key')], capture())
+  const keys = [{ domain: 'acme.example', selector: 's1', key: 'dkim.key' }]
+  const record = dkimRecord(readFileSync(join(folder, 'dkim.key'), 'utf8'))
+  const with_ = (text: string) => ({ ...good, 's1._domainkey.acme.example TXT': [text] })
+  const file = changed({ dkim: keys })
+  const right = await ask(file, { zone: with_(record) })
+  t.match(right.of('ok', 'dkim'), /s1\._domainkey\.acme\.example is in DNS and fits the key/)
+  t.match(right.of('ok', 'dkim'), /this gateway signs for acme\.example/)
+  t.equal(right.code, 0)
+  t.match((await ask(file)).of('broken', 'dkim'), /is not in DNS/)
+  t.match((await ask(file, { zone: with_(record.replace(/.{8}$/, 'AAAAAAAA')) })).of('broken', 'dkim'), /another key/)
+
+  const nextHop = { host: '127.0.0.1', port: sink.port, signs: true, microsoft: true }
+  const both = await ask(changed({ dkim: keys, nextHop }))
+  t.match(both.of('look', 'dkim'), /has keys but does not sign, because 127\.0\.0\.1 does.*take the keys out/)
+  t.match(both.of('look', 'dkim'), /selector1 and selector2 are not in DNS.*switch DKIM on at the provider/)
+  t.match(both.of('look', 'dns'), /does not include spf\.protection\.outlook\.com/)
+  const provider = { ...good, 'selector1._domainkey.acme.example TXT': ['v=DKIM1; k=rsa; p=AAAA'] }
+  const off = await ask(changed({ nextHop }), { zone: provider })
+  t.match(off.of('ok', 'dkim'), /the next hop signs, with selector1/)
+  t.match(off.of('ok', 'dkim'), /this gateway does not sign, because/)
+})
+
+t.test('--resolver asks a real name server by UDP', async (t) => {
+  await dkim(['acme.example', '--selector', 'u1', '--to', join(folder, 'udp.key')], capture())
+  const record = dkimRecord(readFileSync(join(folder, 'udp.key'), 'utf8'))
+  const server = await startDnsServer({ ...good, 'u1._domainkey.acme.example TXT': [record] })
+  const file = changed({ dkim: [{ domain: 'acme.example', selector: 'u1', key: 'udp.key' }] })
+  const io = capture()
+  t.equal(await run(['doctor', '--gateway', file, '--resolver', server.address], io), 0)
+  t.match(io.text(), /MX mx\.acme\.example/)
+  t.match(io.text(), /SPF v=spf1 ip4:192\.0\.2\.1 -all/)
+  t.match(io.text(), /u1\._domainkey\.acme\.example is in DNS and fits the key/)
+  await server.close()
+  const silent = capture()
+  await run(['doctor', '--gateway', file, '--resolver', server.address], silent)
+  t.match(silent.text(), /DNS was not answered by 127\.0\.0\.1:\d+ \(E/)
+})
+
+t.test('what is asked wrongly is told', async (t) => {
+  for (const argv of [
+    [],
+    ['--gateway', gatewayFile, '--resolver', 'dns.example'],
+    ['--gateway', gatewayFile, '--send', 'nobody'],
+    ['--gateway', gatewayFile, '--send', 'a b@example.org'],
+    ['--gateway', gatewayFile, '--from', 'anna@acme.example'],
+  ]) {
+    t.equal(await run(['doctor', ...argv], capture()), 2, argv.slice(2).join(' '))
+  }
+  const missing = capture()
+  t.equal(await run(['doctor', '--gateway', join(folder, 'none.yaml')], missing), 1)
+  t.match(missing.text(), /broken {2}configuration .*there is no such file/)
+})
+
+t.test('a gateway whose key server is away is not ready, and the doctor says why', async (t) => {
+  await scene.keyserver.stop()
+  await scene.ready(ports.gatewayOps, false)
+  const { of, code } = await ask(gatewayFile)
+  t.equal(code, 1)
+  t.match(of('broken', 'gateway'), /not ready: the key server does not answer/)
+  t.match(of('broken', 'key server'), /did not answer.*start the key server/)
+  t.match(of('look', 'clock'), /compared with nothing/)
+  await scene.gateway.stop()
+  t.match((await ask(gatewayFile)).of('broken', 'gateway'), /does not answer at 127\.0\.0\.1:\d+.*start it/)
+})
