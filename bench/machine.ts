@@ -24,7 +24,7 @@ export async function describeMachine(): Promise<Machine> {
     processor: first?.model ?? 'unknown',
     cores: cpus().length,
     memoryGb: Math.round(totalmem() / 1e9),
-    system: `${name?.[1] ?? process.platform}, Linux ${release()}`,
+    system: `${name?.[1] ?? process.platform}, Linux ${release().split('.').slice(0, 2).join('.')}`,
     node: process.version,
     postfix,
     load: Number((loadavg()[0] ?? 0).toFixed(1)),

@@ -3,7 +3,7 @@ import { runProgram } from './child.ts'
 import type { Figure } from './figure.ts'
 import { startSink } from './sink.ts'
 import type { Sent } from './source.ts'
-import { openStand } from './stand.ts'
+import { lastWords, openStand } from './stand.ts'
 import { median, round } from './statistics.ts'
 
 /** Peak memory of a fresh gateway at 20 messages of 25 MB at the same time: once each envelope goes by mail, once by link. */
@@ -48,7 +48,10 @@ async function measurePeak(way: 'by mail' | 'by link'): Promise<Peak> {
     const before = megabytesOf(status(), 'VmRSS')
     const numbers = ['--count', `${AT_ONCE}`, '--connections', `${AT_ONCE}`, '--size', `${SIZE}`]
     const sent = await runProgram<Sent>('source.ts', ['--port', `${port}`, ...numbers], CAP_SECONDS)
-    if (sent.refused > 0) throw new Error(`${sent.refused} of ${AT_ONCE} mails were refused: ${sent.firstRefusal}`)
+    if (sent.refused > 0) {
+      const words = `${sent.refused} of ${AT_ONCE} mails were refused: ${sent.firstRefusal}`
+      throw new Error(`${words}; the gateway, ${lastWords(gateway)}`)
+    }
     await sink.reached(AT_ONCE)
     return { before, peak: megabytesOf(status(), 'VmHWM') }
   } finally {

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import { chmod, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -28,6 +29,13 @@ const limits = {
   requestsPerNetworkPerMinute: 10_000_000,
 }
 const CARRY_ALL = 100_000_000
+
+/** How a process of the stand is, and the last it said: for the words of a failure. */
+export function lastWords({ child, log }: Running): string {
+  const alive = child.exitCode === null && child.signalCode === null
+  const state = alive ? 'is running' : `has ended (${child.signalCode ?? child.exitCode})`
+  return `process ${child.pid} ${state}; it said: ${readFileSync(log, 'utf8').slice(-600).trim()}`
+}
 
 /** Builds a house for the sample organization and starts its key server. Gateways are started as needed, and stopped with it. */
 export async function openStand(): Promise<Stand> {
