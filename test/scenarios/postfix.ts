@@ -19,7 +19,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 
 /**
  * Debian's Postfix as provider, with configuration, queue and data of its own in a folder that goes when it ends. Needs root, as Postfix does.
- * What it delivers lies as files in a Maildir.
+ * What it delivers lies as files in a Maildir; `extra` may give it a next hop instead (`default_transport`, `transport_maps`).
  */
 export type Postfix = {
   readonly port: number
@@ -165,6 +165,7 @@ function masterOf(port: number): string {
     'error unix - - n - - error',
     'discard unix - - n - - discard',
     'virtual unix - n n - - virtual',
+    'smtp unix - - n - - smtp',
     'tlsmgr unix - - n 1000? 1 tlsmgr',
     'anvil unix - - n - 1 anvil',
     'proxymap unix - - n - - proxymap',
