@@ -65,6 +65,10 @@ t.test('every message of the corpus leaves sealed and comes out as it was accept
   t.equal(run.outgoing.length, messages.size)
   await client.quit()
 
+  const logs = await scene.logs()
+  const told = await Promise.all([...messages.values()].map(({ octets }) => logged(logs, octets)))
+  t.same(told.flat(), [], 'no line of a message, and no subject, is in a log')
+
   const folder = t.testdir()
   await Promise.all(
     run.outgoing.map((octets, i) => writeFile(join(folder, `${String(i).padStart(4, '0')}.eml`), octets)),
@@ -111,6 +115,13 @@ async function opened(recipient: Recipient, mail: Buffer, byLink: boolean): Prom
   const envelope = envelopeIn(mail)
   const sealed = byLink ? await recipient.fetchCopy(envelope) : sealedCopyIn(mail)
   return (await recipient.open(envelope, sealed)).message
+}
+
+/** What of a message stands in the logs: of its text the beginning is looked for, and its subject. */
+async function logged(logs: string, octets: Buffer): Promise<string[]> {
+  const { subject = '' } = await simpleParser(octets)
+  const lines = [...(await secretLines(octets))].slice(0, 20)
+  return [...lines, ...(subject.length > 12 ? [subject] : [])].filter((line) => logs.includes(line))
 }
 
 /** What is wrong with the outgoing mail as a mail. */
