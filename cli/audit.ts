@@ -6,6 +6,7 @@ import { type LogSource, UnreadableError } from '../audit/source.ts'
 import { openLogDatabase } from '../audit/sqlite.ts'
 import { recordLine } from '../audit/words.ts'
 import { type AuditIo, verify } from './audit-verify.ts'
+import { shieldIds } from './dashed-id.ts'
 import { exits, UsageError } from './io.ts'
 
 const options = {
@@ -71,7 +72,7 @@ function parse(argv: readonly string[]): { readonly verb: Verb; readonly place: 
 }
 
 function parsed(argv: readonly string[]) {
-  return parseArgs({ args: [...argv], options, allowPositionals: true })
+  return parseArgs({ args: shieldIds(argv), options, allowPositionals: true })
 }
 
 function isVerb(text: string | undefined): text is Verb {

@@ -1,12 +1,13 @@
 import { parseArgs } from 'node:util'
 import { parseEnvelopeId, parseOrgId } from '../protocol/identifiers.ts'
+import { shieldIds } from './dashed-id.ts'
 import { exits, type Io, UsageError } from './io.ts'
 import { createOfficer, fieldOf, officerOptions } from './officer.ts'
 
 /** `sealpost revoke ORG ID --reason TEXT`: revokes one envelope through the key server's listener for officers. */
 export async function revoke(argv: readonly string[], io: Io): Promise<number> {
   const { values, positionals } = parseArgs({
-    args: [...argv],
+    args: shieldIds(argv),
     options: { ...officerOptions, reason: { type: 'string' } },
     allowPositionals: true,
   })
