@@ -30,7 +30,9 @@ export async function byMailauth(mail: Buffer, keys: readonly DkimKey[]): Promis
 /** The same by Debian's opendkim, run once as a verifier on the mail in a file of `folder`; it names what passed, without an order. */
 export async function byOpendkim(mail: Buffer, keys: readonly DkimKey[], folder: string): Promise<string[]> {
   const file = (name: string) => join(folder, name)
-  await writeFile(file('mail.eml'), mail)
+  // As SMTP hands it over: ended by a line end.
+  const whole = mail.subarray(-2).equals(Buffer.from('\r\n')) ? mail : Buffer.concat([mail, Buffer.from('\r\n')])
+  await writeFile(file('mail.eml'), whole)
   await writeFile(file('dns'), keys.map((key) => `${dkimRecordName(key)} ${dkimRecord(key.pem)}\n`).join(''))
   const config = ['Mode v', `TestDNSData ${file('dns')}`, 'Syslog no', 'AlwaysAddARHeader yes', 'AuthservID test']
   await writeFile(file('opendkim.conf'), `${config.join('\n')}\n`)
