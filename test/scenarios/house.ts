@@ -56,7 +56,13 @@ export async function openScene(test: Test, options: SceneOptions): Promise<Scen
     gateway: options.gateway?.(ports, folder) ?? {},
   })
   const running: Running[] = []
+  // A test that ends by a fault of its own runs no teardown.
+  const killAll = () => {
+    for (const one of running) one.child.kill('SIGKILL')
+  }
+  process.once('exit', killAll)
   test.teardown(async () => {
+    process.off('exit', killAll)
     await Promise.all(running.map((one) => one.stop()))
     await sink.close()
     await rm(folder, { recursive: true, force: true })
