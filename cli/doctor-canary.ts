@@ -64,7 +64,7 @@ async function follow({ org, to, database }: Canary, listener: string, result: R
     return [taken, look('canary', 'the reply names no envelope', 'look for it: sealpost audit show DATABASE')]
   }
   if (database === null) {
-    const todo = `on the key server's machine: sealpost audit show DATABASE --log ${org} --envelope ${envelope}, or doctor with --keyserver`
+    const todo = `on the key server's machine: sealpost audit show DATABASE --log ${org} --envelope=${envelope}, or doctor with --keyserver`
     return [taken, look('canary', 'it was not followed into the log, which is not here', todo)]
   }
   try {

@@ -110,7 +110,7 @@ t.test('without the key server’s database the canary’s way is told as far as
   t.equal(code, 0)
   t.match(
     of('look', 'canary'),
-    /not followed into the log.*sealpost audit show DATABASE --log acme\.example --envelope/,
+    /not followed into the log.*sealpost audit show DATABASE --log acme\.example --envelope=/,
   )
 })
 
