@@ -3,10 +3,10 @@ import { loadTlsFiles } from '../protocol/tls-files.ts'
 import { type Account, isPasswordHash } from './accounts.ts'
 import { blockListOf, isLoopback } from './address-range.ts'
 import type { ListenerConfig } from './config.ts'
+import { ruleOf } from './config-clients.ts'
 import { type Reading, secretOf } from './config-reading.ts'
 import type { ConfigFile } from './config-schema.ts'
 import type { ListenerOptions } from './listener.ts'
-import type { ProofRule } from './proof.ts'
 import { readYaml } from './yaml-text.ts'
 
 type ListenerFile = ConfigFile['listeners'][number]
@@ -29,6 +29,7 @@ export function listenerOf(reading: Reading, listener: ListenerFile, index: numb
       `${place} > proxies: with balancers before it, from anyone would let in whoever reaches them; name ranges`,
     )
   }
+  const rules = (listener.clients ?? []).flatMap((rule) => ruleOf(reading, listener, rule, place))
   return {
     options: {
       name,
@@ -44,42 +45,9 @@ export function listenerOf(reading: Reading, listener: ListenerFile, index: numb
       idleTimeoutMs: 1000 * (limits?.idleSeconds ?? 300),
       drainMs: 1000 * (limits?.drainSeconds ?? 60),
     },
-    rules: (listener.clients ?? []).flatMap((rule) => ruleOf(reading, listener, rule, place)),
+    rules,
     accounts: listener.accounts === undefined ? null : accountsOf(reading, listener.accounts, place),
   }
-}
-
-function ruleOf(
-  reading: Reading,
-  listener: ListenerFile,
-  rule: NonNullable<ListenerFile['clients']>[number],
-  place: string,
-): ProofRule[] {
-  const { faults, file } = reading
-  const { org, from } = rule
-  const organization = file.organizations[org]
-  if (organization === undefined) {
-    faults.push(`${place} > clients: ${org} is not among the organizations of this file`)
-    return []
-  }
-  if (from === 'anyone') {
-    if (rule.tenantSecret) faults.push(`${place} > clients: with tenantSecret, from names the provider's ranges`)
-    if (!isLoopback(listener.host))
-      faults.push(`${place} > clients: from anyone is for loopback listeners; name the ranges`)
-    return [{ kind: 'listener', org }]
-  }
-  const ranges = blockListOf(from)
-  if (!('list' in ranges)) {
-    faults.push(`${place} > clients > from: ${ranges.fault}`)
-    return []
-  }
-  if (!rule.tenantSecret) return [{ kind: 'range', org, ranges: ranges.list }]
-  const secret = secretOf(reading, organization.tenantSecret, `organizations > ${org} > tenantSecret`)
-  if (organization.tenantSecret === undefined)
-    faults.push(`${place} > clients: organizations > ${org} needs a tenantSecret`)
-  else if (secret !== null && secret.length < 16)
-    faults.push(`organizations > ${org} > tenantSecret: expected 16 characters or more`)
-  return secret === null || secret.length < 16 ? [] : [{ kind: 'tenant', org, ranges: ranges.list, secret }]
 }
 
 function proxiesOf({ faults }: Reading, { proxies }: ListenerFile, place: string): ListenerOptions['proxies'] {

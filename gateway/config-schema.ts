@@ -108,13 +108,27 @@ const Rates = Type.Object(
 const ClientRule = Type.Object(
   {
     org: Org,
-    from: Type.Union(
-      [Type.Literal('anyone'), Type.Array(Range, { minItems: 1 })],
-      words('anyone, or a list of addresses and ranges'),
+    from: optional(
+      Type.Union(
+        [Type.Literal('anyone'), Type.Array(Range, { minItems: 1 })],
+        words('anyone, or a list of addresses and ranges'),
+      ),
+    ),
+    certificate: optional(
+      Type.Object(
+        {
+          ca: Path,
+          names: Type.Array(Type.String({ minLength: 1, maxLength: 253 }), {
+            minItems: 1,
+            ...words('a list of names such as mta.acme.example'),
+          }),
+        },
+        { ...closed, ...words('ca and names') },
+      ),
     ),
     tenantSecret: optional(Flag),
   },
-  { ...closed, ...words('org and from') },
+  { ...closed, ...words('org, and from or certificate') },
 )
 
 const Listener = Type.Object(
@@ -130,7 +144,7 @@ const Listener = Type.Object(
     ),
     accounts: optional(Path),
     signInWithoutTls: optional(Flag),
-    clients: optional(Type.Array(ClientRule, words('a list of {org, from}'))),
+    clients: optional(Type.Array(ClientRule, words('a list of {org, from, certificate}'))),
     proxies: optional(Type.Array(Range, { minItems: 1, ...words('a list of addresses and ranges of balancers') })),
     bareNewlines: optional(oneOf('refuse', 'normalise')),
   },

@@ -2,6 +2,7 @@ import { once } from 'node:events'
 import { type BlockList, createServer, type Socket } from 'node:net'
 import type { Accounts } from './accounts.ts'
 import { createFrontDoor, REFUSALS } from './front-door.ts'
+import { authoritiesOf, type ProofRule } from './proof.ts'
 import { createSessions, type SessionParts } from './session.ts'
 import { StrictServer } from './smtp-connection.ts'
 
@@ -97,11 +98,11 @@ function createDesk(options: ListenerOptions, parts: SessionParts) {
     onClientError: ({ remoteAddress }) => parts.limits.error({ listener: options.name, address: remoteAddress }),
     disableReverseLookup: true,
     hideENHANCEDSTATUSCODES: false,
-    hideDSN: true,
+    hideDSN: false,
     authOptional: true,
     bareNewlines: options.bareNewlines,
     ...signInOptions(options, parts.accounts),
-    ...tlsOptions(options),
+    ...tlsOptions(options, parts.rules),
   })
   // Clients that go away or fail at TLS are no failure of ours.
   server.on('error', (cause) => parts.log.info('connection failed', { listener: options.name, cause }))
@@ -154,8 +155,11 @@ function signInOptions(options: ListenerOptions, accounts: Accounts | null) {
   }
 }
 
-function tlsOptions(options: ListenerOptions) {
+function tlsOptions(options: ListenerOptions, rules: readonly ProofRule[]) {
   if (options.tls === null) return {}
   const { mode, certificate, key } = options.tls
-  return { secure: mode === 'implicit', cert: certificate, key, minVersion: 'TLSv1.2' as const }
+  const ca = authoritiesOf(rules).map(String)
+  // A client without a certificate, or with one of another authority, is served as far as something else proves who it is.
+  const asked = ca.length === 0 ? {} : { requestCert: true, rejectUnauthorized: false, ca }
+  return { secure: mode === 'implicit', cert: certificate, key, minVersion: 'TLSv1.2' as const, ...asked }
 }

@@ -1,7 +1,8 @@
-import { createHash, timingSafeEqual } from 'node:crypto'
+import { createHash, timingSafeEqual, type X509Certificate } from 'node:crypto'
 import type { BlockList } from 'node:net'
 import { fields } from '../protocol/headers.ts'
 import { type Address, domainOf, type OrgId } from '../protocol/identifiers.ts'
+import type { ClientCertificate } from './client-certificate.ts'
 import type { GatewayErrorCode } from './error.ts'
 import { fieldsOf, type Header } from './header.ts'
 
@@ -15,11 +16,29 @@ export type ProofRule =
   | { readonly kind: 'range'; readonly org: OrgId; readonly ranges: BlockList }
   /** From these shared addresses, whoever knows the organization's tenant secret. */
   | { readonly kind: 'tenant'; readonly org: OrgId; readonly ranges: BlockList; readonly secret: string }
+  /** Whoever shows a certificate for one of the names, from these ranges if there are any, and with the secret if there is one. */
+  | {
+      readonly kind: 'certificate'
+      readonly org: OrgId
+      readonly authorities: readonly X509Certificate[]
+      /** Lower case. */
+      readonly names: readonly string[]
+      readonly ranges: BlockList | null
+      readonly secret: string | null
+    }
+
+/** All the authorities of client certificates; none: no client need be asked for one. */
+export function authoritiesOf(rules: readonly ProofRule[]): readonly X509Certificate[] {
+  return rules.flatMap((rule) => (rule.kind === 'certificate' ? rule.authorities : []))
+}
 
 export type Client = {
   readonly address: string
   /** Who signed in, and for which organization that account sends; null if nobody did. */
   readonly account: { readonly user: string; readonly org: OrgId } | null
+  readonly certificate?: ClientCertificate | null
+  /** A balancer has not said whose the address is: then it proves nothing. */
+  readonly nobody?: boolean
 }
 
 /** For which organizations the client may send; those in `onSecret` only if the message carries their tenant secret. */
@@ -32,12 +51,27 @@ export function proveClient(rules: readonly ProofRule[], client: Client): Proof 
   const proven: OrgId[] = []
   const onSecret: TenantProof[] = []
   for (const rule of rules) {
-    if (rule.kind === 'listener') proven.push(rule.org)
-    else if (!rule.ranges.check(client.address, client.address.includes(':') ? 'ipv6' : 'ipv4')) continue
-    else if (rule.kind === 'range') proven.push(rule.org)
-    else onSecret.push({ org: rule.org, secret: rule.secret })
+    if (!holds(rule, client)) continue
+    const secret = rule.kind === 'tenant' || rule.kind === 'certificate' ? rule.secret : null
+    if (secret === null) proven.push(rule.org)
+    else onSecret.push({ org: rule.org, secret })
   }
   return { proven, onSecret: onSecret.filter((tenant) => !proven.includes(tenant.org)) }
+}
+
+function holds(rule: ProofRule, client: Client): boolean {
+  const { address, certificate = null, nobody = false } = client
+  const isIn = (ranges: BlockList) => !nobody && ranges.check(address, address.includes(':') ? 'ipv6' : 'ipv4')
+  switch (rule.kind) {
+    case 'listener':
+      return !nobody
+    case 'range':
+    case 'tenant':
+      return isIn(rule.ranges)
+    case 'certificate':
+      if (rule.ranges !== null && !isIn(rule.ranges)) return false
+      return certificate?.isIssuedFor(rule.authorities, rule.names) ?? false
+  }
 }
 
 type Refusal = { readonly kind: 'refused'; readonly code: GatewayErrorCode }

@@ -1,13 +1,15 @@
+import { TLSSocket } from 'node:tls'
 import { domainToASCII } from 'node:url'
 import type { SMTPServerAddress, SMTPServerAuthentication, SMTPServerOptions, SMTPServerSession } from 'smtp-server'
 import { type OrgId, parseAddress } from '../protocol/identifiers.ts'
 import type { Account, Accounts } from './accounts.ts'
+import { type ClientCertificate, clientCertificateOf } from './client-certificate.ts'
 import { type Answer, answerTo, GatewayError, type GatewayErrorCode } from './error.ts'
 import type { IntakeRecipient, Mailbox } from './intake.ts'
 import type { Limits } from './limits.ts'
 import type { Log } from './log.ts'
 import type { Metrics } from './metrics.ts'
-import { type Proof, type ProofRule, proveClient, proveSender } from './proof.ts'
+import { authoritiesOf, type Proof, type ProofRule, proveClient, proveSender } from './proof.ts'
 import { type Envelope, type Reception, receive } from './reception.ts'
 import type { DataStream, StrictSession } from './smtp-connection.ts'
 import { newId } from './trace.ts'
@@ -30,6 +32,7 @@ export type SessionParts = Reception & {
 type State = {
   account: Account | null
   failedSignIns: number
+  certificate: ClientCertificate | null
   proof: Proof
   utf8: boolean
   /** Whose mail this is, for the limits of senders. */
@@ -40,17 +43,18 @@ const MAIL_PARAMETERS = ['SIZE', 'BODY', 'SMTPUTF8', 'AUTH', 'RET', 'ENVID']
 const RCPT_PARAMETERS = ['NOTIFY', 'ORCPT']
 const SIGN_INS = 3
 
-type Handlers = Required<Pick<SMTPServerOptions, 'onAuth' | 'onMailFrom' | 'onRcptTo' | 'onData'>>
+type Handlers = Required<Pick<SMTPServerOptions, 'onSecure' | 'onAuth' | 'onMailFrom' | 'onRcptTo' | 'onData'>>
 
 /** The answers to a client's commands. Each calls back exactly once, whatever happens. */
 export function createSessions(parts: SessionParts): Handlers {
+  const authorities = authoritiesOf(parts.rules)
   const states = new WeakMap<SMTPServerSession, State>()
 
   function stateOf(session: SMTPServerSession): State {
     const known = states.get(session)
     if (known !== undefined) return known
     const proof = { proven: [], onSecret: [] }
-    const state: State = { account: null, failedSignIns: 0, proof, utf8: false, limited: null }
+    const state: State = { account: null, failedSignIns: 0, certificate: null, proof, utf8: false, limited: null }
     states.set(session, state)
     return state
   }
@@ -85,9 +89,9 @@ export function createSessions(parts: SessionParts): Handlers {
     state.utf8 = given.args !== false && given.args.SMTPUTF8 === true
     const sender = readSender(given, state.utf8)
     const account = session.user === state.account?.user ? state.account : null
-    // Where a balancer does not say for whom it speaks, its own address proves nothing.
-    const rules = (session as StrictSession).nobody === true ? [] : parts.rules
-    const proof = proveClient(rules, { address: session.remoteAddress, account })
+    const { nobody = false } = session as StrictSession
+    const { certificate } = state
+    const proof = proveClient(parts.rules, { address: session.remoteAddress, account, certificate, nobody })
     const result = proveSender(proof, sender?.address ?? null, parts.domainsOf)
     if (result.kind === 'refused') throw new GatewayError(result.code)
     state.proof = result.proof
@@ -145,6 +149,10 @@ export function createSessions(parts: SessionParts): Handlers {
   }
 
   return {
+    onSecure(socket, session, callback) {
+      if (socket instanceof TLSSocket) stateOf(session).certificate = clientCertificateOf(socket, authorities)
+      callback()
+    },
     onAuth(auth, session, callback) {
       signIn(auth, session).then(
         (account) => {

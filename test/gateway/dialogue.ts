@@ -12,8 +12,8 @@ export type Dialogue = {
   say(line: string): Promise<string>
   /** EHLO, MAIL, RCPT and DATA, each of which must succeed. */
   upToData(from: string, ...to: readonly string[]): Promise<void>
-  /** Goes on in TLS, whoever the other side is. */
-  startTls(): Promise<void>
+  /** Goes on in TLS, whoever the other side is; with a certificate (PEM) if given one. */
+  startTls(own?: { readonly cert: string; readonly key: string }): Promise<void>
   destroy(): void
 }
 
@@ -64,9 +64,9 @@ export async function openDialogue(port: number): Promise<Dialogue> {
       const bad = said.find((line) => !/^[23]/.test(line))
       if (bad !== undefined) throw new Error(`the server said ${bad}`)
     },
-    async startTls() {
+    async startTls(own) {
       socket.removeAllListeners()
-      const secure = connectTls({ socket, rejectUnauthorized: false })
+      const secure = connectTls({ socket, rejectUnauthorized: false, ...own })
       await once(secure, 'secureConnect')
       socket = secure
       listen()
