@@ -1,5 +1,6 @@
 import type { OrgId } from '../protocol/identifiers.ts'
 import type { OrganizationConfig } from './config.ts'
+import { apiOf } from './config-api.ts'
 import { publicOf, type Reading, secretOf } from './config-reading.ts'
 import type { ConfigFile } from './config-schema.ts'
 import { dkimOf } from './dkim-config.ts'
@@ -45,6 +46,7 @@ export function organizationOf(
     },
     microsoft: hop.microsoft ?? /\.mail\.protection\.outlook\.com$/i.test(hop.host),
     carryLimit: hop.carryLimit ?? 25_000_000,
+    api: apiOf(reading, org.api, `${place} > api`),
     dkim: dkimOf(reading, org, place),
   }
 }

@@ -5,6 +5,7 @@ import type { OrgId } from '../protocol/identifiers.ts'
 import { loadTlsFiles } from '../protocol/tls-files.ts'
 import type { Account } from './accounts.ts'
 import { isLoopback } from './address-range.ts'
+import type { ApiConfig } from './config-api.ts'
 import { listenerOf } from './config-listener.ts'
 import { organizationOf } from './config-organization.ts'
 import type { Reading } from './config-reading.ts'
@@ -52,6 +53,8 @@ export type OrganizationConfig = {
   readonly nextHop: SmtpCourierOptions
   readonly microsoft: boolean
   readonly carryLimit: number
+  /** Null: all mail goes by the next hop. */
+  readonly api: ApiConfig | null
   readonly dkim: DkimConfig
 }
 

@@ -23,6 +23,8 @@ export type Delivery = {
   readonly mail: OutgoingMail
   /** Gives up early: `deferred` before DATA, `unknown` after. */
   readonly signal?: AbortSignal
+  /** An earlier attempt at these recipients may have reached them: a courier that can look does so before it sends. */
+  readonly again?: boolean
 }
 
 /**

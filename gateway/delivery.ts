@@ -16,6 +16,8 @@ export type Shipment = {
   readonly recipients: readonly IntakeRecipient[]
   /** With a sealed mail. */
   readonly sealed: ConfirmRequest['sealed'] | null
+  /** An earlier attempt may have reached some of the recipients. */
+  readonly again?: boolean
 }
 
 export type DeliveryParts = {
@@ -82,7 +84,8 @@ async function deliver(
   const recipients = shipment.recipients.map((recipient) => recipient.mailbox)
   const sender = intake.sender?.mailbox ?? ''
   try {
-    const report = await org.courier.deliver({ sender, recipients, mail: shipment.mail, signal })
+    const { mail, again = false } = shipment
+    const report = await org.courier.deliver({ sender, recipients, mail, signal, again })
     return report.results
   } catch (error) {
     // The mail's own stream failed, so nothing was delivered: the last look stopped it, or a file could not be read.

@@ -178,7 +178,9 @@ async function deliverEnvelope(
   if (deadline.aborted) throw new GatewayError('out-of-time')
   const prepared = await preparation.prepare({ org, intake, group, envelope })
   try {
-    const shipment: Shipment = { id: envelope.id, recipients: left, mail: prepared.mail, sealed: prepared.sealed }
+    const again = left.some(({ address }) => states.get(address) === 'unknown')
+    const { mail, sealed } = prepared
+    const shipment: Shipment = { id: envelope.id, recipients: left, mail, sealed, again }
     await ship(parts, org, intake, shipment, tally, deadline)
   } finally {
     await prepared.dispose()

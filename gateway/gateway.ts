@@ -10,6 +10,7 @@ import type { Config, OrganizationConfig } from './config.ts'
 import { createFolderCopies } from './copies.ts'
 import { createCopiesServer } from './copies-http.ts'
 import type { Courier } from './courier.ts'
+import { createApiCourier } from './courier-api.ts'
 import { createSmtpCourier } from './courier-smtp.ts'
 import { createDispatch } from './dispatch.ts'
 import { signingCourier } from './dkim.ts'
@@ -65,10 +66,13 @@ export async function startGateway(config: Config, log: Log, now: () => Date = (
       log.error('the last look stopped a mail', { incident: violation.incident, cause: violation })
     },
   })
-  const organizations = await organizationsOf(config, await folderOf('secrets'), async ({ id, nextHop, dkim }) => {
-    const courier = createSmtpCourier({ ...nextHop, budgetMs: config.limits.budgetMs })
+  const organizations = await organizationsOf(config, await folderOf('secrets'), async ({ id, nextHop, dkim, api }) => {
+    const { budgetMs } = config.limits
+    const bySmtp = createSmtpCourier({ ...nextHop, budgetMs })
     const domains = () => policies.get(id)?.domains ?? null
-    return dkim.signs ? signingCourier(courier, { org: id, keys: dkim.keys, domains, egress, log }) : courier
+    const parts = { org: id, keys: dkim.keys, domains, egress, log }
+    const courier = dkim.signs ? await signingCourier(bySmtp, parts) : bySmtp
+    return api === null ? courier : createApiCourier(api, courier, budgetMs)
   })
   const carryLimit = Math.min(...[...organizations.values()].map((org) => org.carryLimit))
 

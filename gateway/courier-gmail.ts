@@ -1,0 +1,163 @@
+import { fields as names } from '../protocol/headers.ts'
+import { type Address, parseAddress } from '../protocol/identifiers.ts'
+import { parseAddressList } from './address-list.ts'
+import { type ApiReply, at, type Called, pause } from './api-call.ts'
+import type { Courier } from './courier.ts'
+import {
+  type ApiAnswer,
+  createHeaderCourier,
+  deferred,
+  fieldText,
+  type Letter,
+  octetsOf,
+  sent,
+  unknown,
+} from './courier-by-header.ts'
+import { gmailAnswer } from './gmail-answer.ts'
+import { createGmailMailbox, type GmailApi, type GmailMailbox, idsIn } from './gmail-mailbox.ts'
+import { isSent, sendResumable } from './gmail-upload.ts'
+import { type HeaderField, parseHeader } from './header.ts'
+import type { TokenSource } from './oauth-token.ts'
+import { createQuota } from './quota.ts'
+
+export type GmailCourierOptions = {
+  /** Without a slash at its end: https://gmail.googleapis.com */
+  readonly endpoint: string
+  readonly tokens: TokenSource
+  /** Takes what cannot go by its header. */
+  readonly otherwise: Courier
+  /** Null: every sender of the organization. */
+  readonly mailboxes: ReadonlySet<Address> | null
+  /** The most that one mail may take, milliseconds. 50,000 if absent. */
+  readonly budgetMs?: number
+  /** The most that one request may take, milliseconds. 25,000 if absent. */
+  readonly requestMs?: number
+  /** How long to look for what became of a mail after a lost answer, beyond the budget if need be. 5,000 if absent. */
+  readonly lookMs?: number
+  /** Of one mailbox. 15,000 if absent, as Google documents. */
+  readonly unitsPerMinute?: number
+}
+
+/** The largest mail of users.messages.send, octets. */
+const LARGEST = 36_700_160
+/** Larger ones go by a resumable upload, as Google advises. */
+const WHOLE = 5_000_000
+const AT_ONCE = 4
+/** A message is read whole, to find our stamp in it, up to this size. */
+const READABLE = 1_000_000
+
+/**
+ * A courier by the Gmail API. It tells by Message-ID, stamp and recipients whether a mail of which nothing is known was sent, before it sends it
+ * again. Gmail keeps a copy in Sent.
+ */
+export function createGmailCourier(options: GmailCourierOptions): Courier {
+  const { endpoint, tokens, otherwise, mailboxes } = options
+  const quota = createQuota(options.unitsPerMinute ?? 15_000)
+  const api: GmailApi = { endpoint, tokens, quota, requestMs: options.requestMs ?? 25_000 }
+  const lookMs = options.lookMs ?? 5_000
+  return createHeaderCourier({
+    ...{ otherwise, mailboxes, atOnce: AT_ONCE, budgetMs: options.budgetMs ?? 50_000 },
+    nextHop: new URL(endpoint).hostname,
+    size: LARGEST,
+    async send(letter, signal, until) {
+      if (letter.mail.size > LARGEST) return { kind: 'elsewhere' }
+      const mailbox = createGmailMailbox(api, letter.mailbox, signal, until)
+      if (letter.again) {
+        const found = await look(mailbox, letter)
+        if (found === 'sent') return sent('Gmail API: found in Sent from an earlier attempt')
+        // A deferral would have the next attempt send without a look.
+        if (found === 'unseen') return unknown('whether an earlier attempt was sent cannot be seen')
+      }
+      const called =
+        letter.mail.size > WHOLE
+          ? await sendResumable(api, letter.mailbox, letter.mail, signal, until)
+          : await mailbox.send(await wholeOf(letter))
+      const answer = answerOf(called)
+      if (answer !== null) return answer
+      const afterwards = createGmailMailbox(
+        api,
+        letter.mailbox,
+        AbortSignal.timeout(lookMs),
+        performance.now() + lookMs,
+      )
+      return settle(afterwards, letter, lookMs)
+    },
+  })
+}
+
+/** Null where the mail may or may not have been sent. */
+function answerOf(called: Called): ApiAnswer | null {
+  switch (called.kind) {
+    case 'reply': {
+      const { reply } = called
+      if (isSent(reply)) return sent(`accepted by Gmail, message ${String(at(reply.body, 'id')).slice(0, 64)}`)
+      return reply.status >= 500 || reply.status < 300 ? null : gmailAnswer(reply)
+    }
+    case 'lost':
+      return null
+    case 'undone':
+      return deferred(called.reason, called.enhanced)
+  }
+}
+
+/** After a lost answer. The search may lag behind: what is not found may still have been sent. */
+async function settle(mailbox: GmailMailbox, letter: Letter, lookMs: number): Promise<ApiAnswer> {
+  const until = performance.now() + lookMs * 0.7
+  for (let wait = lookMs / 20; ; wait *= 2) {
+    if ((await look(mailbox, letter)) === 'sent') return sent('Gmail API: found in Sent after its answer was lost')
+    if (performance.now() + wait > until)
+      return unknown('Gmail did not answer, and the mail is not among those sent so far')
+    await pause(wait, AbortSignal.timeout(lookMs))
+  }
+}
+
+/**
+ * Whether the mail lies in Sent. The sender's own clear copy may have the same Message-ID: only the one with our stamp, which names the envelope,
+ * and with exactly these recipients counts. `unseen`: there was no answer.
+ */
+async function look(mailbox: GmailMailbox, letter: Letter): Promise<'sent' | 'absent' | 'unseen'> {
+  const messageId = fieldText(letter.fields, 'message-id')
+  if (messageId === null) return 'absent'
+  const called = await mailbox.find(messageId)
+  if (called.kind !== 'reply' || called.reply.status !== 200) return 'unseen'
+  for (const id of idsIn(called.reply)) {
+    const got = await mailbox.header(id)
+    if (got.kind !== 'reply' || got.reply.status !== 200) return 'unseen'
+    const fields = await fieldsOfMessage(mailbox, id, got.reply)
+    if (fields !== null && isLetter(fields, letter)) return 'sent'
+  }
+  return 'absent'
+}
+
+async function fieldsOfMessage(mailbox: GmailMailbox, id: string, reply: ApiReply): Promise<readonly Field[] | null> {
+  const listed = at(reply.body, 'payload', 'headers')
+  const fields = (Array.isArray(listed) ? listed : []).map(
+    (one: unknown): Field => ({ key: String(at(one, 'name')).toLowerCase(), value: String(at(one, 'value')) }),
+  )
+  if (fields.some((field) => field.key === stampKey)) return fields
+  // Which fields the short form holds is up to the server.
+  if (Number(at(reply.body, 'sizeEstimate')) > READABLE) return null
+  const whole = await mailbox.raw(id)
+  const raw = whole.kind === 'reply' ? at(whole.reply.body, 'raw') : null
+  return typeof raw === 'string' ? (parseHeader(Buffer.from(raw, 'base64url'))?.fields ?? null) : null
+}
+
+type Field = Pick<HeaderField, 'key' | 'value'>
+
+const stampKey = names.handled.toLowerCase()
+
+function isLetter(fields: readonly Field[], letter: Letter): boolean {
+  const stamp = fieldText(letter.fields, stampKey)
+  if (stamp === null || !fields.some((field) => field.key === stampKey && field.value === stamp)) return false
+  const found = fields
+    .filter(({ key }) => key === 'to' || key === 'cc' || key === 'bcc')
+    .flatMap((field) => parseAddressList(field.value) ?? [])
+  const wanted = new Set(letter.recipients.map(parseAddress))
+  return new Set(found).size === wanted.size && found.every((address) => wanted.has(address))
+}
+
+async function wholeOf(letter: Letter): Promise<Buffer> {
+  const chunks: Uint8Array[] = []
+  for await (const chunk of octetsOf(letter.mail)) chunks.push(chunk)
+  return Buffer.concat(chunks)
+}
