@@ -1,12 +1,20 @@
 import { createHash } from 'node:crypto'
 import { type OrgId, parseAddress } from '../protocol/identifiers.ts'
+import { bounceSubject, bounceWords, type ReportAction } from './bounce-words.ts'
 import { type Delivery, type RecipientResult, replyLine } from './courier.ts'
+import type { DeliveryWishes } from './dsn.ts'
 import type { HeaderField } from './header.ts'
 import { keepFields, mailDate } from './outgoing-header.ts'
 import { quotedPrintable } from './quoted-printable.ts'
 
-/** What a bounce tells: RFC 3464, headers only. */
+/** What a bounce tells, or a notice of a delay or of a mail passed on: RFC 3464, headers only. */
 export type BounceParts = {
+  /** `failed` if absent. */
+  readonly action?: ReportAction
+  /** What the client wished with MAIL and RCPT (RFC 3461), for Original-Envelope-Id and Original-Recipient. */
+  readonly wishes?: DeliveryWishes
+  /** With `delayed`: until when it is tried. */
+  readonly until?: Date
   readonly org: OrgId
   /** The organization's name for people. */
   readonly organization: string
@@ -14,7 +22,7 @@ export type BounceParts = {
   readonly host: string
   /** Who gets it: the MAIL FROM of the mail, as to be written. A mail from `<>` is never bounced. */
   readonly sender: string
-  /** Those refused for good, at least one. */
+  /** Those whom it is about, at least one. */
   readonly failed: readonly RecipientResult[]
   /** Of the mail that could not be delivered; only those that stay outside are returned. */
   readonly fields: readonly HeaderField[]
@@ -38,7 +46,7 @@ export function composeBounce(parts: BounceParts): Delivery {
   const utf8 = /\P{ASCII}/u.test(header + parts.sender + parts.failed.map((result) => result.recipient).join(''))
   const text =
     bounceHeader(parts, id, boundary) +
-    part(boundary, 'text/plain; charset=utf-8', words(parts)) +
+    part(boundary, 'text/plain; charset=utf-8', bounceWords(parts)) +
     part(boundary, utf8 ? 'message/global-delivery-status' : 'message/delivery-status', status(parts, utf8)) +
     part(boundary, utf8 ? 'message/global-headers' : 'text/rfc822-headers', header === '' ? 'Subject:\r\n' : header) +
     `--${boundary}--\r\n`
@@ -61,7 +69,7 @@ function bounceHeader(parts: BounceParts, id: string, boundary: string): string 
   return [
     `From: Mail delivery at ${parts.org} <MAILER-DAEMON@${parts.org}>`,
     `To: ${parts.sender}`,
-    'Subject: Your message was not delivered to everybody',
+    `Subject: ${bounceSubject(parts.action ?? 'failed')}`,
     `Date: ${mailDate(parts.now)}`,
     `Message-ID: <${id}@${parts.host}>`,
     'Auto-Submitted: auto-replied',
@@ -77,6 +85,7 @@ function bounceHeader(parts: BounceParts, id: string, boundary: string): string 
 /** The same for every attempt to tell the same about one mail. */
 function bounceId(parts: BounceParts): string {
   const digest = createHash('sha256').update(`sealpost/bounce/v1\n${parts.host}\n${parts.sender}\n`)
+  if (parts.action !== undefined) digest.update(`${parts.action}\n`)
   for (const { recipient } of parts.failed) digest.update(`${recipient}\n`)
   for (const { key, raw } of parts.fields) if (key === 'message-id' || key === 'date') digest.update(raw)
   return digest.digest('base64url').slice(0, 22)
@@ -88,59 +97,43 @@ function part(boundary: string, type: string, body: string): string {
   return `--${boundary}\r\nContent-Type: ${type}\r\n${coded}\r\n${plain ? quotedPrintable(body) : body}\r\n`
 }
 
-function words(parts: BounceParts): string {
-  const lines = [
-    'Your message could not be delivered to these addresses:',
-    '',
-    ...parts.failed.flatMap((result) => [
-      `- ${result.recipient}`,
-      `  ${advice(result)}`,
-      `  ${result.remote ? `${parts.nextHop} said` : 'Reason'}: ${replyLine(result)}`,
-      '',
-    ]),
-    'Nobody at these addresses can open it. It was delivered to, or is',
-    'still under way to, any other address that you sent it to: do not',
-    'send it to those again.',
-    '',
-    'Only the header of your message is returned with this notice.',
-    '',
-    `The mail gateway of ${parts.organization.replace(/[\p{C}\s]+/gu, ' ').slice(0, 100)} (${parts.org})`,
-  ]
-  return lines.map((line) => wrap(line)).join('\r\n')
-}
-
-/** What the sender can do, by the subject and detail of the RFC 3463 code. */
-function advice(result: RecipientResult): string {
-  const code = result.enhanced.slice(2)
-  if (/^1\.[1236]$/.test(code)) return 'There is no such address. Check how it is written, then send again.'
-  if (/^2\.2$/.test(code)) return 'The mailbox is full. Reach the person in another way, or try later.'
-  if (/^(?:2\.3|3\.4)$/.test(code)) return 'The message is too large. Send it in smaller parts.'
-  if (/^6\.7$/.test(code))
-    return 'The address has letters that the next mail server cannot handle. Use another address.'
-  if (/^7\./.test(code)) return 'The mail server does not accept it from you. Ask your administrator.'
-  return 'The mail server refused it for good. Reach the person in another way, or ask your administrator.'
-}
-
 /** RFC 3464 2.2 and 2.3; RFC 6533 where an address is not ASCII. */
 function status(parts: BounceParts, utf8: boolean): string {
+  const { action = 'failed', wishes } = parts
   const type = (address: string) => (utf8 && /[^\x20-\x7e]/.test(address) ? 'utf-8' : 'rfc822')
-  const groups = parts.failed.map((result) =>
-    [
+  const groups = parts.failed.map((result) => {
+    const original = oneLine(wishes?.of.get(result.recipient)?.orcpt ?? null)
+    return [
+      ...(original === null ? [] : [`Original-Recipient: ${original}`]),
       `Final-Recipient: ${type(result.recipient)};${result.recipient}`,
-      'Action: failed',
-      `Status: ${/^5\.\d{1,3}\.\d{1,3}$/.test(result.enhanced) ? result.enhanced : '5.0.0'}`,
+      `Action: ${action}`,
+      `Status: ${statusOf(action, result)}`,
       ...(result.remote ? [`Remote-MTA: dns;${parts.nextHop}`] : []),
       ...(result.remote ? [`Diagnostic-Code: smtp;${replyLine(result)}`] : []),
       `Last-Attempt-Date: ${mailDate(parts.now)}`,
+      ...(parts.until === undefined ? [] : [`Will-Retry-Until: ${mailDate(parts.until)}`]),
       '',
-    ].join('\r\n'),
-  )
-  const message = [`Reporting-MTA: dns;${parts.host}`, `Arrival-Date: ${mailDate(parts.arrivedAt)}`, '', '']
+    ].join('\r\n')
+  })
+  const envelope = oneLine(wishes?.envid ?? null)
+  const message = [
+    ...(envelope === null ? [] : [`Original-Envelope-Id: ${envelope}`]),
+    `Reporting-MTA: dns;${parts.host}`,
+    `Arrival-Date: ${mailDate(parts.arrivedAt)}`,
+    '',
+    '',
+  ]
   return message.join('\r\n') + groups.join('\r\n')
 }
 
-function wrap(line: string): string {
-  return line.replace(/(.{1,200})(?: |$)/g, '$1\r\n').trimEnd()
+function statusOf(action: ReportAction, { enhanced }: RecipientResult): string {
+  const expected = { failed: 5, delayed: 4, relayed: 2 }[action]
+  return new RegExp(`^${expected}\\.\\d{1,3}\\.\\d{1,3}$`).test(enhanced) ? enhanced : `${expected}.0.0`
+}
+
+/** What came from a client may stand in a field only as one line of printable ASCII; null otherwise. */
+function oneLine(text: string | null): string | null {
+  return text !== null && /^[\x21-\x7e](?:[\x20-\x7e]{0,498}[\x21-\x7e])?$/.test(text) ? text : null
 }
 
 /** Whether a mail from there may be bounced at all: never to `<>`. */

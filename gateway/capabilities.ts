@@ -11,5 +11,6 @@ export function readCapabilities(offers: ReadonlyMap<string, string>, tls: boole
     size: size !== undefined && /^[1-9]\d{0,14}$/.test(size) ? Number(size) : null,
     tls,
     offersSize: offers.has('SIZE'),
+    dsn: offers.has('DSN'),
   }
 }

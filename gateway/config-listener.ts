@@ -45,6 +45,7 @@ export function listenerOf(reading: Reading, listener: ListenerFile, index: numb
       idleTimeoutMs: 1000 * (limits?.idleSeconds ?? 300),
       drainMs: 1000 * (limits?.drainSeconds ?? 60),
     },
+    delivery: listener.delivery ?? 'inline',
     rules,
     accounts: listener.accounts === undefined ? null : accountsOf(reading, listener.accounts, place),
   }

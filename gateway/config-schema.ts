@@ -75,28 +75,10 @@ const DkimKey = Type.Object(
   { ...closed, ...words('domain, selector and key') },
 )
 
-/** Which of them go together is up to the provider: config-api.ts. */
-const Api = Type.Object(
-  {
-    provider: oneOf('graph', 'gmail'),
-    tenant: optional(
-      Type.String({ pattern: '^[A-Za-z0-9.-]+$', ...words('the id of a directory, or one of its domains') }),
-    ),
-    clientId: optional(Type.String({ minLength: 1, ...words('the id of an application') })),
-    clientSecret: optional(Secret),
-    serviceAccount: optional(Secret),
-    mailboxes: optional(Type.Array(Type.String(), { minItems: 1, ...words('a list of addresses') })),
-    authority: optional(Origin),
-    endpoint: optional(Origin),
-  },
-  { ...closed, ...words('provider, and with it what lets us in') },
-)
-
 const Organization = Type.Object(
   {
     name: Type.String({ minLength: 1, maxLength: 128, ...words("the organization's name for people") }),
     nextHop: NextHop,
-    api: optional(Api),
     dkim: optional(Type.Array(DkimKey, { maxItems: 64, ...words('a list of {domain, selector, key}') })),
     traceKey: optional(Secret),
     loopSecret: optional(Secret),
@@ -165,8 +147,21 @@ const Listener = Type.Object(
     clients: optional(Type.Array(ClientRule, words('a list of {org, from, certificate}'))),
     proxies: optional(Type.Array(Range, { minItems: 1, ...words('a list of addresses and ranges of balancers') })),
     bareNewlines: optional(oneOf('refuse', 'normalise')),
+    delivery: optional(oneOf('inline', 'spool')),
   },
   { ...closed, ...words('a listener with host and port') },
+)
+
+const Spool = Type.Object(
+  {
+    folder: optional(Path),
+    lifeSeconds: number(1, 2_592_000),
+    delayNoticeSeconds: number(1, 2_592_000),
+    retrySeconds: number(1, 86_400),
+    retryMostSeconds: number(1, 86_400),
+    reserve: number(0, Number.MAX_SAFE_INTEGER),
+  },
+  { ...closed, ...words('folder, lifeSeconds, delayNoticeSeconds, retrySeconds, retryMostSeconds and reserve') },
 )
 
 export const ConfigFile = Type.Object(
@@ -202,6 +197,7 @@ export const ConfigFile = Type.Object(
       },
       { ...closed, ...words('host, port and origins') },
     ),
+    spool: optional(Spool),
     ops: Type.Object({ host: Host, port: Port }, { ...closed, ...words('host and port') }),
     limits: optional(
       Type.Object(

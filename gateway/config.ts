@@ -5,12 +5,13 @@ import type { OrgId } from '../protocol/identifiers.ts'
 import { loadTlsFiles } from '../protocol/tls-files.ts'
 import type { Account } from './accounts.ts'
 import { isLoopback } from './address-range.ts'
-import type { ApiConfig } from './config-api.ts'
 import { listenerOf } from './config-listener.ts'
 import { organizationOf } from './config-organization.ts'
 import type { Reading } from './config-reading.ts'
 import { ConfigFile } from './config-schema.ts'
+import { type SpoolConfig, spoolOf } from './config-spool.ts'
 import type { SmtpCourierOptions } from './courier-smtp.ts'
+import type { DeliveryMode } from './dispatch.ts'
 import type { DkimConfig } from './dkim-config.ts'
 import type { LimitRules } from './limits.ts'
 import type { ListenerOptions } from './listener.ts'
@@ -33,6 +34,7 @@ export type Config = {
     readonly folder: string
     readonly origins: readonly string[]
   }
+  readonly spool: SpoolConfig
   readonly ops: { readonly host: string; readonly port: number }
   readonly limits: {
     readonly size: number
@@ -53,13 +55,12 @@ export type OrganizationConfig = {
   readonly nextHop: SmtpCourierOptions
   readonly microsoft: boolean
   readonly carryLimit: number
-  /** Null: all mail goes by the next hop. */
-  readonly api: ApiConfig | null
   readonly dkim: DkimConfig
 }
 
 export type ListenerConfig = {
   readonly options: ListenerOptions
+  readonly delivery: DeliveryMode
   readonly rules: readonly ProofRule[]
   /** Null: nobody can sign in. */
   readonly accounts: readonly Account[] | null
@@ -91,6 +92,7 @@ export function loadConfig(path: string, now: Date = new Date()): Config {
       ...file.copies,
       folder: file.copies.folder === undefined ? resolve(data, 'copies') : reading.at(file.copies.folder),
     },
+    spool: spoolOf(reading),
     ops: file.ops,
     limits: limitsOf(file),
     logLevel: file.log?.level ?? 'info',

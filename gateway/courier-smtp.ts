@@ -118,8 +118,13 @@ async function withLimits(
   )
   const giveUp = () => wire.destroy('the delivery was given up')
   delivery.signal?.addEventListener('abort', giveUp)
+  const { onDot } = delivery
+  const dotted = () => {
+    clearTimeout(timer)
+    onDot?.()
+  }
   try {
-    return await offer(leased, delivery, timeouts)
+    return await offer(leased, onDot === undefined ? delivery : { ...delivery, onDot: dotted }, timeouts)
   } finally {
     clearTimeout(timer)
     delivery.signal?.removeEventListener('abort', giveUp)

@@ -1,3 +1,5 @@
+import type { DeliveryWishes } from './dsn.ts'
+
 /**
  * The way out of the house. A courier takes one mail for some recipients and says, recipient by recipient, what became of it.
  * It never sends one mail twice by itself.
@@ -25,6 +27,13 @@ export type Delivery = {
   readonly signal?: AbortSignal
   /** An earlier attempt at these recipients may have reached them: a courier that can look does so before it sends. */
   readonly again?: boolean
+  /** What the sender wished to be told (RFC 3461), for a next hop that offers DSN. */
+  readonly wishes?: DeliveryWishes
+  /**
+   * Said right before the last octets leave. From then on the budget no longer ends the delivery, only the answer to the dot does, or ten minutes
+   * without one: whoever gives this can wait for it. Said again for each further mail that more recipients need.
+   */
+  readonly onDot?: () => void
 }
 
 /**
@@ -62,6 +71,8 @@ export type Capabilities = {
   readonly size: number | null
   /** MAIL may bear SIZE=. */
   readonly offersSize: boolean
+  /** Delivery status notifications (RFC 3461). */
+  readonly dsn: boolean
   readonly tls: boolean
 }
 

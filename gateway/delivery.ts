@@ -1,13 +1,20 @@
 import type { ConfirmRequest, OutcomeRequest } from '../protocol/gateway-api.ts'
 import type { EnvelopeId } from '../protocol/identifiers.ts'
 import { type OutgoingMail, type RecipientResult, replyLine } from './courier.ts'
+import { wishesOf } from './dsn.ts'
 import { EgressViolation } from './egress.ts'
 import { GatewayError } from './error.ts'
 import type { Intake, IntakeRecipient } from './intake.ts'
 import type { KeyServer } from './key-server.ts'
+import type { Log } from './log.ts'
 import type { Metrics } from './metrics.ts'
 import type { Organization } from './organization.ts'
+import type { Known, Spool } from './spool.ts'
+import { type Fates, fateOf } from './spool-attempt.ts'
+import type { SpoolEntry } from './spool-entry.ts'
+import { returnedFields } from './spool-notice.ts'
 import type { Tally } from './tally.ts'
+import { newId } from './trace.ts'
 
 /** One mail, ready to leave, for the recipients of one envelope. */
 export type Shipment = {
@@ -22,34 +29,44 @@ export type Shipment = {
 
 export type DeliveryParts = {
   readonly keyServer: Pick<KeyServer, 'confirm' | 'outcome'>
+  readonly spool: Pick<Spool, 'put'>
   readonly metrics: Metrics
+  readonly log: Log
 }
+
+/** One message on its way, with what came of it so far. */
+export type Voyage = { readonly org: Organization; readonly intake: Intake; readonly tally: Tally }
 
 /**
  * Confirm, deliver, record: in this order, because what a recipient holds must be confirmed before, and what was sent must be known before
- * anything else is sent or said. Fills the tally. Rejects, with nothing delivered, if it cannot be confirmed.
+ * anything else is sent or said. Fills the tally. Rejects, with nothing delivered, if it cannot be confirmed. Where the answer to the content
+ * does not come in time, or is lost, the mail goes into the spool.
  */
 export async function ship(
   parts: DeliveryParts,
-  org: Organization,
-  intake: Intake,
+  voyage: Voyage,
   shipment: Shipment,
-  tally: Tally,
   deadline: AbortSignal,
 ): Promise<void> {
-  const { id, recipients, sealed } = shipment
-  const confirmed = await parts.keyServer.confirm({
-    org: org.id,
-    id,
-    ...(sealed ? { sealed } : {}),
-    recipients: recipients.map((recipient) => recipient.address),
-  })
-  if (confirmed.kind === 'refused') throw new GatewayError('key-server', { message: `confirm: ${confirmed.code}` })
-  const results = await deliver(org, intake, shipment, deadline)
+  const { org, tally } = voyage
+  const { id, recipients } = shipment
+  await confirm(parts, org, shipment)
+  const flight = takeOff(voyage, shipment)
+  if ((await inTime(flight, deadline)) === 'late') {
+    const ending = flight.ended.then((results) => fatesOf(recipients, results))
+    if (await spool(parts, voyage, shipment, { kind: 'under-way', ending, stop: flight.stop })) return
+    flight.stop()
+  }
+  const results = await flight.ended
+  const lost = recipients.filter((_, index) => results[index]?.outcome === 'unknown')
+  const fates = fatesOf(recipients, results)
+  const part = { ...shipment, recipients: lost }
+  const kept = lost.length > 0 && (await spool(parts, voyage, part, { kind: 'ended', fates }))
   const outcomes: Promise<void>[] = []
   for (const [index, recipient] of recipients.entries()) {
     const result = results[index]
     if (result === undefined) throw new Error('the courier left a recipient without a result')
+    if (kept && result.outcome === 'unknown') continue
     parts.metrics.outcome(result.outcome, 1)
     if (result.outcome === 'failed') tally.failed.push({ id, recipient, result })
     else {
@@ -59,6 +76,27 @@ export async function ship(
     }
   }
   await Promise.all(outcomes)
+}
+
+/** Confirms, and leaves the delivery to the spool. Rejects, with nothing kept, if either cannot be done. */
+export async function keep(parts: DeliveryParts, voyage: Voyage, shipment: Shipment): Promise<void> {
+  const { org, tally } = voyage
+  await confirm(parts, org, shipment)
+  try {
+    await parts.spool.put(entryOf(voyage, shipment), shipment.mail, { kind: 'confirmed' })
+  } catch (error) {
+    // The client tries again: nothing here is to keep it away.
+    const given = {
+      org: org.id,
+      id: shipment.id,
+      outcome: 'deferred',
+      reply: '452 4.3.1 it could not be kept',
+    } as const
+    const release = shipment.recipients.map(({ address }) => parts.keyServer.outcome({ ...given, recipient: address }))
+    await Promise.allSettled(release)
+    throw error
+  }
+  tally.spooled.push(shipment.id)
 }
 
 /** Makes an outcome durable at the key server. */
@@ -75,28 +113,115 @@ export async function record(
   if (recorded.kind === 'refused') throw new GatewayError('key-server', { message: `outcome: ${recorded.code}` })
 }
 
-async function deliver(
-  org: Organization,
-  intake: Intake,
-  shipment: Shipment,
-  signal: AbortSignal,
-): Promise<readonly RecipientResult[]> {
-  const recipients = shipment.recipients.map((recipient) => recipient.mailbox)
-  const sender = intake.sender?.mailbox ?? ''
+async function confirm({ keyServer }: DeliveryParts, org: Organization, shipment: Shipment): Promise<void> {
+  const { id, recipients, sealed } = shipment
+  const confirmed = await keyServer.confirm({
+    org: org.id,
+    id,
+    ...(sealed ? { sealed } : {}),
+    recipients: recipients.map((recipient) => recipient.address),
+  })
+  if (confirmed.kind === 'refused') throw new GatewayError('key-server', { message: `confirm: ${confirmed.code}` })
+}
+
+/** True once the mail lies in the spool for these recipients. */
+async function spool(parts: DeliveryParts, voyage: Voyage, shipment: Shipment, known: Known): Promise<boolean> {
+  const { org, intake, tally } = voyage
   try {
-    const { mail, again = false } = shipment
-    const report = await org.courier.deliver({ sender, recipients, mail, signal, again })
-    return report.results
-  } catch (error) {
-    // The mail's own stream failed, so nothing was delivered: the last look stopped it, or a file could not be read.
-    const stopped = error instanceof EgressViolation
-    return recipients.map((recipient) => ({
-      recipient,
-      outcome: stopped ? 'failed' : 'deferred',
-      code: stopped ? 554 : 451,
-      enhanced: stopped ? '5.6.0' : '4.3.0',
-      text: stopped ? `stopped by the last look at what leaves, incident ${error.incident}` : 'something failed here',
-      remote: false,
-    }))
+    await parts.spool.put(entryOf(voyage, shipment), shipment.mail, known)
+    tally.spooled.push(shipment.id)
+    parts.log.info('the answer to a mail is awaited in the spool', {
+      org: org.id,
+      intake: intake.id,
+      envelope: shipment.id,
+    })
+    return true
+  } catch (cause) {
+    parts.log.warn('a mail could not be spooled', { org: org.id, intake: intake.id, envelope: shipment.id, cause })
+    return false
   }
+}
+
+function entryOf({ org, intake }: Voyage, { id, mail, recipients, sealed }: Shipment): SpoolEntry {
+  const { size, smtputf8, eightBit } = mail
+  return {
+    ...{
+      id: newId(),
+      kind: 'message',
+      org: org.id,
+      envelope: id,
+      sealed: sealed ?? null,
+      sender: intake.sender,
+      recipients,
+    },
+    ...{
+      wish: intake.wish,
+      mail: { size, smtputf8, eightBit },
+      returned: returnedFields(intake.content.header.fields),
+    },
+    ...{ arrivedAt: intake.receivedAt.toISOString(), intake: intake.id },
+  }
+}
+
+type Flight = {
+  readonly ended: Promise<readonly RecipientResult[]>
+  /** Whether the content went out to its end: what came of it only the next hop can say then. */
+  hasDotted(): boolean
+  stop(): void
+}
+
+function takeOff({ org, intake }: Voyage, { mail, recipients, again = false }: Shipment): Flight {
+  const giveUp = new AbortController()
+  let dotted = false
+  const mailboxes = recipients.map((recipient) => recipient.mailbox)
+  const delivery = {
+    ...{ sender: intake.sender?.mailbox ?? '', recipients: mailboxes, mail, signal: giveUp.signal },
+    wishes: wishesOf(intake.wish, recipients),
+    again,
+    onDot() {
+      dotted = true
+    },
+  }
+  const ended = org.courier.deliver(delivery).then(
+    (report) => report.results,
+    (error: unknown) => undelivered(mailboxes, error),
+  )
+  return { ended, hasDotted: () => dotted, stop: () => giveUp.abort() }
+}
+
+/** `late` if the deadline passes while the answer to the content is awaited; what has not come so far is given up at the deadline. */
+async function inTime(flight: Flight, deadline: AbortSignal): Promise<'ended' | 'late'> {
+  let passed = () => {}
+  const late = new Promise<'late'>((resolve) => {
+    passed = () => (flight.hasDotted() ? resolve('late') : flight.stop())
+  })
+  deadline.addEventListener('abort', passed)
+  if (deadline.aborted) passed()
+  try {
+    return await Promise.race([flight.ended.then(() => 'ended' as const), late])
+  } finally {
+    deadline.removeEventListener('abort', passed)
+  }
+}
+
+/** The mail's own stream failed, so nothing was delivered: the last look stopped it, or a file could not be read. */
+function undelivered(recipients: readonly string[], error: unknown): readonly RecipientResult[] {
+  const stopped = error instanceof EgressViolation
+  return recipients.map((recipient) => ({
+    recipient,
+    outcome: stopped ? 'failed' : 'deferred',
+    code: stopped ? 554 : 451,
+    enhanced: stopped ? '5.6.0' : '4.3.0',
+    text: stopped ? `stopped by the last look at what leaves, incident ${error.incident}` : 'something failed here',
+    remote: false,
+  }))
+}
+
+function fatesOf(recipients: readonly IntakeRecipient[], results: readonly RecipientResult[]): Fates {
+  return new Map(
+    recipients.flatMap(({ address }, index) => {
+      const result = results[index]
+      return result === undefined ? [] : [[address, fateOf(result)] as const]
+    }),
+  )
 }

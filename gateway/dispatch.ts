@@ -2,14 +2,14 @@ import type { IssuedEnvelope, IssueRequest, IssueResult } from '../protocol/gate
 import type { composeBounce } from './bounce.ts'
 import type { Composer } from './compose.ts'
 import type { Copies } from './copies.ts'
-import { type DeliveryParts, record, type Shipment, ship } from './delivery.ts'
+import { type DeliveryParts, keep, record, type Shipment, ship, type Voyage } from './delivery.ts'
+import { wants, wishesOf } from './dsn.ts'
 import type { Egress } from './egress.ts'
 import { type Answer, answerTo, GatewayError } from './error.ts'
 import { readFacts } from './facts.ts'
 import type { HeaderField } from './header.ts'
 import type { Intake } from './intake.ts'
 import type { KeyServer } from './key-server.ts'
-import type { Log } from './log.ts'
 import { recogniseHandled } from './loop.ts'
 import type { Organization } from './organization.ts'
 import type { PolicyCache } from './policy-cache.ts'
@@ -17,6 +17,8 @@ import { createPreparation, type Preparation } from './preparation.ts'
 import type { Accept } from './reception.ts'
 import { type Group, type Refusal, route } from './routing.ts'
 import type { Sealing } from './sealing.ts'
+import type { Spool } from './spool.ts'
+import { subjectOf } from './spool-notice.ts'
 import type { SystemMail } from './system-mail.ts'
 import { emptyTally, noteState, settle, type Tally } from './tally.ts'
 import { messageDigest, retryKey } from './trace.ts'
@@ -33,13 +35,16 @@ export type DispatchParts = DeliveryParts & {
   readonly egress: Egress
   readonly composeBounce: typeof composeBounce
   readonly copies: Copies
-  readonly log: Log
+  readonly spool: Pick<Spool, 'put' | 'tell' | 'holds'>
   readonly now: () => Date
 }
 
 /** What the message is, when it is not one for the rules: then it is passed on as this. */
 type Special = { readonly rule: string; readonly fields?: readonly HeaderField[]; readonly preparation?: Preparation }
 type Work = { readonly group: Group; readonly envelope: IssuedEnvelope }
+
+/** Who delivers: this attempt, before the client is answered; or the spool, afterwards. */
+export type DeliveryMode = 'inline' | 'spool'
 
 /** How often a verdict is taken again because the policy changed meanwhile. */
 const ATTEMPTS = 3
@@ -48,10 +53,10 @@ const ATTEMPTS = 3
  * DESIGN, life of a message, steps 2 to 8. The order is the point: verdict, issue, seal, compose, confirm, deliver, durable outcome, and
  * only then the next delivery; the reply last. Whatever cannot be done ends in 4xx with nothing sent in the clear.
  */
-export function createDispatch(parts: DispatchParts): Accept {
+export function createDispatch(parts: DispatchParts): (mode: DeliveryMode) => Accept {
   const preparation = createPreparation(parts)
 
-  return async (intake, deadline) => {
+  return (mode) => async (intake, deadline) => {
     const org = parts.organizations.get(intake.org)
     if (org === undefined) throw new GatewayError('not-proven')
     const started = performance.now()
@@ -59,9 +64,8 @@ export function createDispatch(parts: DispatchParts): Accept {
     const decided = await issue(parts, org, intake, special)
     if (decided.kind === 'refuse') return refuse(parts, intake, decided.refusals)
     const tally = emptyTally()
-    for (const work of decided.works) {
-      await deliverEnvelope(parts, special?.preparation ?? preparation, org, intake, work, tally, deadline)
-    }
+    const how = { mode, preparation: special?.preparation ?? preparation }
+    for (const work of decided.works) await deliverEnvelope(parts, how, { org, intake, tally }, work, deadline)
     const answer = await conclude(parts, org, intake, tally, deadline)
     parts.log.info('message handled', {
       org: org.id,
@@ -162,26 +166,26 @@ function refuse(parts: DispatchParts, intake: Intake, refusals: readonly [Refusa
 /** Seals and ships what is left to send of one envelope. */
 async function deliverEnvelope(
   parts: DispatchParts,
-  preparation: Preparation,
-  org: Organization,
-  intake: Intake,
+  how: { readonly mode: DeliveryMode; readonly preparation: Preparation },
+  voyage: Voyage,
   { group, envelope }: Work,
-  tally: Tally,
   deadline: AbortSignal,
 ): Promise<void> {
+  const { org, intake, tally } = voyage
   const states = new Map(envelope.recipients.map(({ address, state }) => [address, state]))
-  const left = group.recipients.filter((recipient) => {
-    const state = states.get(recipient.address)
-    return state !== undefined && noteState(tally, envelope.id, state)
+  const left = group.recipients.filter(({ address }) => {
+    const state = states.get(address)
+    return state !== undefined && noteState(tally, envelope.id, state, parts.spool.holds(envelope.id, address))
   })
   if (left.length === 0) return
   if (deadline.aborted) throw new GatewayError('out-of-time')
-  const prepared = await preparation.prepare({ org, intake, group, envelope })
+  const prepared = await how.preparation.prepare({ org, intake, group, envelope })
   try {
     const again = left.some(({ address }) => states.get(address) === 'unknown')
     const { mail, sealed } = prepared
     const shipment: Shipment = { id: envelope.id, recipients: left, mail, sealed, again }
-    await ship(parts, org, intake, shipment, tally, deadline)
+    if (how.mode === 'spool') await keep(parts, voyage, shipment)
+    else await ship(parts, voyage, shipment, deadline)
   } finally {
     await prepared.dispose()
   }
@@ -210,10 +214,23 @@ async function conclude(
     }
   }
   await recordFailed('failed')
+  await tellSent(parts, org, intake, tally)
   return settlement.answer
 }
 
-/** True once the next hop has the bounce, or refuses it for good: nobody can be told then, and trying again changes nothing. */
+/** RFC 3461 5.2.2: who wished to hear of success hears from us where the next hop will not say it. */
+async function tellSent(parts: DispatchParts, org: Organization, intake: Intake, tally: Tally): Promise<void> {
+  if (!intake.recipients.some(({ notify }) => wants(notify, 'SUCCESS'))) return
+  if (tally.sent.length === 0 || org.courier.capabilities()?.dsn === true) return
+  try {
+    const results = tally.sent.map(({ result }) => result)
+    await parts.spool.tell(subjectOf(intake), org, 'relayed', results)
+  } catch (cause) {
+    parts.log.warn('a success was not told', { org: org.id, intake: intake.id, cause })
+  }
+}
+
+/** True once the next hop or the spool has the bounce, or it is refused for good: nobody can be told then, and trying again changes nothing. */
 async function bounce(
   parts: DispatchParts,
   org: Organization,
@@ -221,13 +238,15 @@ async function bounce(
   tally: Tally,
   signal: AbortSignal,
 ): Promise<boolean> {
-  if (intake.sender === null) return true
+  const failed = tally.failed.filter(({ recipient }) => wants(recipient.notify, 'FAILURE')).map(({ result }) => result)
+  if (intake.sender === null || failed.length === 0) return true
   const mail = parts.composeBounce({
     org: org.id,
     organization: org.name,
     host: parts.host,
     sender: intake.sender.mailbox,
-    failed: tally.failed.map(({ result }) => result),
+    failed,
+    wishes: wishesOf(intake.wish, intake.recipients),
     fields: intake.content.header.fields,
     stamp: null,
     nextHop: org.nextHop,
@@ -236,7 +255,16 @@ async function bounce(
   })
   const report = await org.courier.deliver({ ...mail, signal })
   const [result] = report.results
-  if (result?.outcome === 'failed')
+  if (result?.outcome === 'sent') return true
+  if (result?.outcome === 'failed') {
     parts.log.warn('bounce refused', { org: org.id, incident: intake.id, code: result.code })
-  return result?.outcome === 'sent' || result?.outcome === 'failed'
+    return true
+  }
+  try {
+    await parts.spool.tell(subjectOf(intake), org, 'failed', failed)
+    return true
+  } catch (cause) {
+    parts.log.warn('a bounce could not be kept', { org: org.id, incident: intake.id, cause })
+    return false
+  }
 }

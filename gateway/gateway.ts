@@ -4,13 +4,13 @@ import type { Server } from 'node:http'
 import { join } from 'node:path'
 import { createAccounts } from './accounts.ts'
 import { composeBounce } from './bounce.ts'
+import { createBreaker } from './breaker.ts'
 import { createChanges } from './changes.ts'
 import { createComposer } from './compose.ts'
 import type { Config, OrganizationConfig } from './config.ts'
 import { createFolderCopies } from './copies.ts'
 import { createCopiesServer } from './copies-http.ts'
 import type { Courier } from './courier.ts'
-import { createApiCourier } from './courier-api.ts'
 import { createSmtpCourier } from './courier-smtp.ts'
 import { createDispatch } from './dispatch.ts'
 import { signingCourier } from './dkim.ts'
@@ -31,7 +31,11 @@ import { startPolling } from './polling.ts'
 import { createSealing } from './sealing.ts'
 import type { SessionParts } from './session.ts'
 import { createSigningKeyRing } from './signing-keys.ts'
+import { openSpool, type Spool } from './spool.ts'
+import { openSpoolFolder } from './spool-folder.ts'
+import { renderSpool, spoolReasons } from './spool-metrics.ts'
 import { createSystemMail } from './system-mail.ts'
+import { watchClient, watchCourier } from './watched.ts'
 
 export type Gateway = {
   /** What listens where, by name. */
@@ -49,7 +53,12 @@ export async function startGateway(config: Config, log: Log, now: () => Date = (
   }
   const scratch = await folderOf('scratch')
   const metrics = createMetrics()
-  const client = createMtlsClient(config.keyServer)
+  const keyServerBreaker = createBreaker(BREAKER)
+  const client = watchClient(createMtlsClient(config.keyServer), keyServerBreaker)
+  let spool: Spool | null = null
+  const providers = new Map(
+    config.organizations.map(({ id }) => [id, createBreaker({ ...BREAKER, onClosed: () => spool?.wake(id) })]),
+  )
   // From confirm to the last outcome a delivery takes no longer than the budget.
   const leaseSeconds = Math.ceil(config.limits.budgetMs / 1000) + 10
   const keyServer = keepOutcomes(createKeyServer(client), { leaseSeconds, everyMs: 500, log })
@@ -66,17 +75,27 @@ export async function startGateway(config: Config, log: Log, now: () => Date = (
       log.error('the last look stopped a mail', { incident: violation.incident, cause: violation })
     },
   })
-  const organizations = await organizationsOf(config, await folderOf('secrets'), async ({ id, nextHop, dkim, api }) => {
+  const organizations = await organizationsOf(config, await folderOf('secrets'), async ({ id, nextHop, dkim }) => {
     const { budgetMs } = config.limits
     const bySmtp = createSmtpCourier({ ...nextHop, budgetMs })
     const domains = () => policies.get(id)?.domains ?? null
     const parts = { org: id, keys: dkim.keys, domains, egress, log }
     const courier = dkim.signs ? await signingCourier(bySmtp, parts) : bySmtp
-    return api === null ? courier : createApiCourier(api, courier, budgetMs)
+    const provider = providers.get(id) ?? createBreaker(BREAKER)
+    return watchCourier(courier, provider)
   })
   const carryLimit = Math.min(...[...organizations.values()].map((org) => org.carryLimit))
 
-  const accept = createDispatch({
+  const spooling = await openSpool({
+    ...config.spool,
+    ...{ host: config.name, organizations, keyServer, providers, keyServerBreaker, metrics, log, now },
+    folder: await openSpoolFolder(config.spool),
+    leaseMs: config.limits.budgetMs,
+    // The rest of the connections is for clients that wait.
+    lanes: (org) => Math.ceil((config.organizations.find(({ id }) => id === org)?.nextHop.connections ?? 20) * 0.75),
+  })
+  spool = spooling
+  const dispatch = createDispatch({
     host: config.name,
     organizations,
     policies,
@@ -87,6 +106,7 @@ export async function startGateway(config: Config, log: Log, now: () => Date = (
     egress,
     composeBounce,
     copies,
+    spool: spooling,
     metrics,
     log,
     now,
@@ -98,14 +118,13 @@ export async function startGateway(config: Config, log: Log, now: () => Date = (
     await changes.poll()
   }, config.keyServer.pollMs)
 
-  const shared: Omit<SessionParts, 'listener' | 'rules' | 'accounts'> = {
+  const shared: Omit<SessionParts, 'listener' | 'rules' | 'accounts' | 'accept' | 'unavailable'> = {
     host: config.name,
     folder: scratch,
     receivedLimit: config.limits.received,
     sizeLimit: config.limits.size,
     dataTimeoutMs: config.limits.dataMs,
     budgetMs: config.limits.budgetMs,
-    accept,
     domainsOf: (org) => policies.get(org)?.domains ?? null,
     limits: createLimits(config.limits.rates),
     carriesUtf8: (org) => organizations.get(org)?.courier.capabilities()?.smtputf8 !== false,
@@ -122,8 +141,8 @@ export async function startGateway(config: Config, log: Log, now: () => Date = (
     onFailure: (incident, cause) => log.error('a sealed copy was not given', { incident, cause }),
   })
   const opsServer = createOpsServer({
-    metrics: () => metrics.render(),
-    reasons: () => reasonsOf(keyServer, ids, policies),
+    metrics: () => metrics.render() + renderSpool(spooling.stats(), now()),
+    reasons: () => [...reasonsOf(keyServer, ids, policies), ...spoolReasons(spooling.stats())],
   })
 
   const listeners: Listener[] = []
@@ -131,14 +150,20 @@ export async function startGateway(config: Config, log: Log, now: () => Date = (
   const close = async () => {
     await Promise.all(listeners.map((listener) => listener.close()))
     await polling.stop()
+    await spooling.close()
     await Promise.all([...organizations.values()].map((org) => org.courier.close()))
     await Promise.all([closeServer(copiesServer), closeServer(opsServer), keyServer.close()])
     client.close()
   }
   try {
-    for (const { options, rules, accounts } of config.listeners) {
-      const own = { listener: options.name, rules, accounts: accounts === null ? null : createAccounts(accounts) }
-      listeners.push(await openListener(options, { ...shared, ...own }))
+    for (const { options, delivery, rules, accounts } of config.listeners) {
+      const signIn = accounts === null ? null : createAccounts(accounts)
+      const unavailable = (org: Organization['id']) => {
+        if (!keyServerBreaker.allows()) return 'key-server'
+        return delivery === 'inline' && providers.get(org)?.allows() === false ? 'provider' : null
+      }
+      const particular = { listener: options.name, rules, accounts: signIn, accept: dispatch(delivery), unavailable }
+      listeners.push(await openListener(options, { ...shared, ...particular }))
     }
     addresses.push(...listeners.map(({ name, address, port }) => ({ name, address, port })))
     addresses.push(await listen(copiesServer, 'copies', config.copies))
@@ -149,6 +174,9 @@ export async function startGateway(config: Config, log: Log, now: () => Date = (
   }
   return { addresses, close }
 }
+
+/** So many failures in a row, and clients are told at MAIL; in so many milliseconds one may find out. */
+const BREAKER = { failures: 3, probeMs: 1_000 }
 
 async function organizationsOf(
   config: Config,

@@ -1,6 +1,7 @@
 import { isAscii } from 'node:buffer'
 import { createHash, type Hash } from 'node:crypto'
 import type { Address, OrgId } from '../protocol/identifiers.ts'
+import type { MessageWish } from './dsn.ts'
 import { findHeaderEnd, type Header, isTrace, parseHeader, reachesNoRecipient } from './header.ts'
 import { createScratch, type Scratch } from './scratch.ts'
 
@@ -57,6 +58,8 @@ export type Intake = {
   /** In the order of RCPT, no two of them the same person. */
   readonly recipients: readonly IntakeRecipient[]
   readonly smtpUtf8: boolean
+  /** RET and ENVID of RFC 3461. */
+  readonly wish: MessageWish
   readonly receivedAt: Date
   /** The value of our Received field (RFC 5321 4.4), folded, ASCII. */
   readonly received: string

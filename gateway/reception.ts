@@ -1,3 +1,4 @@
+import type { MessageWish } from './dsn.ts'
 import type { Answer } from './error.ts'
 import { answerTo, GatewayError } from './error.ts'
 import { fieldsOf } from './header.ts'
@@ -36,6 +37,7 @@ export type Envelope = {
   readonly sender: Mailbox | null
   readonly recipients: readonly IntakeRecipient[]
   readonly smtpUtf8: boolean
+  readonly wish: MessageWish
   readonly proof: Proof
   readonly helo: string
   readonly client: string
@@ -111,12 +113,12 @@ function admit(reception: Reception, envelope: Envelope, content: Content, id: s
   if (fieldsOf(content.header, 'received').length > reception.receivedLimit) throw new GatewayError('too-many-hops')
   const result = proveMessage(envelope.proof, content.header)
   if (result.kind === 'refused') throw new GatewayError(result.code)
-  const { sender, recipients, smtpUtf8, helo, protocol } = envelope
+  const { sender, recipients, smtpUtf8, wish, helo, protocol } = envelope
   const receivedAt = reception.now()
   const [first, second] = recipients
   const recipient = first !== undefined && second === undefined ? first : null
   const hop = { helo, address: envelope.client, protocol, host: reception.host, id, recipient, at: receivedAt }
-  return { id, org: result.org, sender, recipients, smtpUtf8, receivedAt, received: receivedValue(hop), content }
+  return { id, org: result.org, sender, recipients, smtpUtf8, wish, receivedAt, received: receivedValue(hop), content }
 }
 
 async function inTime(reception: Reception, intake: Intake): Promise<Answer> {

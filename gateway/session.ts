@@ -2,8 +2,9 @@ import { TLSSocket } from 'node:tls'
 import { domainToASCII } from 'node:url'
 import type { SMTPServerAddress, SMTPServerAuthentication, SMTPServerOptions, SMTPServerSession } from 'smtp-server'
 import { type OrgId, parseAddress } from '../protocol/identifiers.ts'
-import type { Account, Accounts } from './accounts.ts'
+import type { Accounts, SignedIn } from './accounts.ts'
 import { type ClientCertificate, clientCertificateOf } from './client-certificate.ts'
+import type { MessageWish } from './dsn.ts'
 import { type Answer, answerTo, GatewayError, type GatewayErrorCode } from './error.ts'
 import type { IntakeRecipient, Mailbox } from './intake.ts'
 import type { Limits } from './limits.ts'
@@ -11,6 +12,7 @@ import type { Log } from './log.ts'
 import type { Metrics } from './metrics.ts'
 import { authoritiesOf, type Proof, type ProofRule, proveClient, proveSender } from './proof.ts'
 import { type Envelope, type Reception, receive } from './reception.ts'
+import { createSignIns, type SignIns } from './sign-ins.ts'
 import type { DataStream, StrictSession } from './smtp-connection.ts'
 import { newId } from './trace.ts'
 
@@ -23,6 +25,8 @@ export type SessionParts = Reception & {
   readonly domainsOf: (org: OrgId) => readonly string[] | null
   /** False where the organization's next hop is known not to offer SMTPUTF8. */
   readonly carriesUtf8: (org: OrgId) => boolean
+  /** What is known to be down, without which this organization's mail cannot be taken now. */
+  readonly unavailable?: (org: OrgId) => GatewayErrorCode | null
   readonly limits: Limits
   readonly log: Log
   readonly metrics: Metrics
@@ -30,8 +34,10 @@ export type SessionParts = Reception & {
 
 /** What the commands of one client have proven so far. */
 type State = {
-  account: Account | null
+  account: SignedIn | null
   failedSignIns: number
+  /** What came of the passwords of this connection: it asks about none of them twice. */
+  readonly tried: SignIns
   certificate: ClientCertificate | null
   proof: Proof
   utf8: boolean
@@ -54,7 +60,7 @@ export function createSessions(parts: SessionParts): Handlers {
     const known = states.get(session)
     if (known !== undefined) return known
     const proof = { proven: [], onSecret: [] }
-    const state: State = { account: null, failedSignIns: 0, certificate: null, proof, utf8: false, limited: null }
+    const state: State = { account: null, failedSignIns: 0, tried: createSignIns(), certificate: null, proof, utf8: false, limited: null }
     states.set(session, state)
     return state
   }
@@ -70,9 +76,9 @@ export function createSessions(parts: SessionParts): Handlers {
     return replyError(answer)
   }
 
-  async function signIn(auth: SMTPServerAuthentication, session: SMTPServerSession): Promise<Account | null> {
-    const account = (await parts.accounts?.verify(auth.username ?? '', auth.password ?? '')) ?? null
+  async function signIn(auth: SMTPServerAuthentication, session: SMTPServerSession): Promise<SignedIn | null> {
     const state = stateOf(session)
+    const account = parts.accounts === null ? null : await state.tried.verify(parts.accounts, auth)
     // STARTTLS forgets the user, and so must we: the account counts only while the library knows it too.
     state.account = account
     if (account !== null) return account
@@ -95,6 +101,7 @@ export function createSessions(parts: SessionParts): Handlers {
     const result = proveSender(proof, sender?.address ?? null, parts.domainsOf)
     if (result.kind === 'refused') throw new GatewayError(result.code)
     state.proof = result.proof
+    checkReach(state)
     checkNextHop(sender, state, 'MAIL FROM')
     state.limited = account?.user ?? sender?.address ?? null
     const size = given.args === false ? undefined : given.args.SIZE
@@ -110,6 +117,13 @@ export function createSessions(parts: SessionParts): Handlers {
     const state = stateOf(session)
     checkNextHop(readRecipient(given, state), state, 'RCPT TO')
     allow(parts.limits.recipient(clientOf(session), state.limited))
+  }
+
+  function checkReach({ proof }: State): void {
+    const orgs = [...proof.proven, ...proof.onSecret.map((tenant) => tenant.org)]
+    const reasons = orgs.map((org) => parts.unavailable?.(org) ?? null)
+    const [reason] = reasons
+    if (reason && !reasons.includes(null)) throw new GatewayError(reason)
   }
 
   function checkNextHop(mailbox: Mailbox | null, state: State, command: string): void {
@@ -141,6 +155,7 @@ export function createSessions(parts: SessionParts): Handlers {
       sender: from === false ? null : readSender(from, state.utf8),
       recipients: unique(to.map((recipient) => readRecipient(recipient, state))),
       smtpUtf8: state.utf8,
+      wish: wishOf(from),
       proof: state.proof,
       helo: session.hostNameAppearsAs,
       client: session.remoteAddress,
@@ -218,6 +233,16 @@ function replyError(answer: Answer): Error {
 function checkParameters(given: SMTPServerAddress, known: readonly string[]): void {
   if (given.args === false) return
   for (const name of Object.keys(given.args)) if (!known.includes(name)) throw new GatewayError('unknown-parameter')
+}
+
+/** RET was looked at by the library; a value of none of its kinds did not get here. */
+function wishOf(from: SMTPServerAddress | false): MessageWish {
+  const { RET: ret, ENVID: envid } = from === false || from.args === false ? {} : from.args
+  const wanted = typeof ret === 'string' ? ret.toUpperCase() : ''
+  return {
+    ret: wanted === 'FULL' || wanted === 'HDRS' ? wanted : null,
+    envid: typeof envid === 'string' && envid.length <= 100 ? envid : null,
+  }
 }
 
 function readSender(given: SMTPServerAddress, utf8: boolean): Mailbox | null {

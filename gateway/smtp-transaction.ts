@@ -1,5 +1,6 @@
-import type { Delivery, OutgoingMail, RecipientResult } from './courier.ts'
+import type { Delivery, RecipientResult } from './courier.ts'
 import { createDotStuffing } from './dot-stuffing.ts'
+import { mailWishes, rcptWishes } from './dsn.ts'
 import { notDelivered, resultOf, unknownResult } from './recipient-result.ts'
 import type { PhaseTimeouts, SmtpClient } from './smtp-client.ts'
 import { isAscii } from './smtp-path.ts'
@@ -17,6 +18,9 @@ export type TransactionEnd =
       readonly next: 'clean' | 'reset-first' | 'finished'
     }
   | { readonly kind: 'lost'; readonly reason: string }
+
+/** For the answer to the dot where somebody waits for it: RFC 5321 4.5.3.2.6, milliseconds. */
+const LONGEST_WAIT = 600_000
 
 /** Octets that are gathered into one write. */
 const BLOCK = 256 * 1024
@@ -41,7 +45,7 @@ export async function transact(open: Open, delivery: Delivery, resetFirst: boole
   }
   if (!go) return done(wire, results, delivery, 'reset-first')
   const accepted = delivery.recipients.flatMap((_, i) => (results[i] === null ? [i] : []))
-  const answer = await sendContent(wire, delivery.mail, open.timeouts)
+  const answer = await sendContent(wire, delivery, open.timeouts)
   for (const i of accepted) {
     const recipient = delivery.recipients[i] ?? ''
     results[i] = answer.kind === 'reply' ? resultOf(recipient, answer.reply) : unknownResult(recipient, answer.reason)
@@ -54,7 +58,7 @@ async function sayEnvelope(open: Open, delivery: Delivery, resetFirst: boolean, 
   const { wire, capabilities } = open.client
   const { command } = open.timeouts
   const mail = mailCommand(open.client, delivery)
-  const rcpts = delivery.recipients.map((recipient) => `RCPT TO:<${recipient}>\r\n`)
+  const rcpts = delivery.recipients.map((recipient) => rcptCommand(open.client, delivery, recipient))
   if (wire.unasked() !== null) throw stray(wire)
   if (capabilities.pipelining) await wire.write((resetFirst ? 'RSET\r\n' : '') + mail + rcpts.join(''), command)
   else if (resetFirst) await wire.write('RSET\r\n', command)
@@ -92,7 +96,8 @@ async function sayData(open: Open, delivery: Delivery, results: Results): Promis
 type Answer = { readonly kind: 'reply'; readonly reply: Reply } | { readonly kind: 'lost'; readonly reason: string }
 
 /** The content and its dot, in large writes. An answer before the dot means that the next hop will not take it. */
-async function sendContent(wire: Wire, mail: OutgoingMail, timeouts: PhaseTimeouts): Promise<Answer> {
+async function sendContent(wire: Wire, delivery: Delivery, timeouts: PhaseTimeouts): Promise<Answer> {
+  const { mail, onDot } = delivery
   const stuffing = createDotStuffing()
   let pieces: Uint8Array[] = []
   let waiting = 0
@@ -112,8 +117,9 @@ async function sendContent(wire: Wire, mail: OutgoingMail, timeouts: PhaseTimeou
     if (early !== null) return refusedEarly(wire, early)
     const end = stuffing.end()
     pieces.push(end)
+    onDot?.()
     await wire.write(joined(pieces, waiting + end.length), timeouts.dataBlock)
-    return { kind: 'reply', reply: await accept(wire, timeouts.final) }
+    return { kind: 'reply', reply: await accept(wire, onDot === undefined ? timeouts.final : LONGEST_WAIT) }
   } catch (error) {
     if (!(error instanceof WireFault)) {
       wire.destroy('the mail could not be read to its end')
@@ -138,7 +144,12 @@ function mailCommand(client: SmtpClient, delivery: Delivery): string {
   if (capabilities.eightBitMime && mail.eightBit !== false) command += ' BODY=8BITMIME'
   const utf8 = mail.smtputf8 || !isAscii(sender) || recipients.some((recipient) => !isAscii(recipient))
   if (capabilities.smtputf8 && utf8) command += ' SMTPUTF8'
+  if (capabilities.dsn && delivery.wishes !== undefined) command += mailWishes(delivery.wishes)
   return `${command}\r\n`
+}
+
+function rcptCommand({ capabilities }: SmtpClient, { wishes }: Delivery, recipient: string): string {
+  return `RCPT TO:<${recipient}>${capabilities.dsn ? rcptWishes(wishes?.of.get(recipient)) : ''}\r\n`
 }
 
 /** A reply that may stand behind a command: 2yz, 4yz or 5yz. */

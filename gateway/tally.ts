@@ -15,17 +15,23 @@ export type Tally = {
   readonly deferred: RecipientResult[]
   /** Envelopes of recipients who had their copy before. */
   readonly sentBefore: EnvelopeId[]
+  /** Envelopes of recipients whose copy lies in our spool, since now or before. */
+  readonly spooled: EnvelopeId[]
   /** Recipients refused, and bounced, before. */
   failedBefore: number
   busy: number
 }
 
 export function emptyTally(): Tally {
-  return { sent: [], failed: [], deferred: [], sentBefore: [], failedBefore: 0, busy: 0 }
+  return { sent: [], failed: [], deferred: [], sentBefore: [], spooled: [], failedBefore: 0, busy: 0 }
 }
 
-/** Notes a recipient whose copy the key server knows; true if there is something to deliver. */
-export function noteState(tally: Tally, id: EnvelopeId, state: CopyState): boolean {
+/** Notes a recipient whose copy the key server knows, and maybe our spool; true if there is something to deliver. */
+export function noteState(tally: Tally, id: EnvelopeId, state: CopyState, spooled = false): boolean {
+  if (spooled && state !== 'sent' && state !== 'failed') {
+    tally.spooled.push(id)
+    return false
+  }
   switch (state) {
     case 'open':
     case 'unknown':
@@ -48,7 +54,7 @@ export type Settlement =
   | { readonly kind: 'again'; readonly answer: Answer }
   /** Nobody took it: the next hop's reply is the client's, who tells the sender. */
   | { readonly kind: 'refused'; readonly answer: Answer }
-  /** Everybody has it, or will be named in a bounce. */
+  /** Everybody has it, or will get it from the spool, or will be named in a bounce. */
   | { readonly kind: 'done'; readonly answer: Answer; readonly bounce: boolean }
 
 /** Pure. `incident` names the log entry of this message. */
@@ -57,7 +63,7 @@ export function settle(tally: Tally, incident: string): Settlement {
   if (late !== undefined) return { kind: 'again', answer: deferredAnswer(late, incident) }
   if (tally.busy > 0) return { kind: 'again', answer: answerTo(new GatewayError('busy'), incident) }
   const [refused] = tally.failed
-  const accepted = tally.sent.length + tally.sentBefore.length
+  const accepted = tally.sent.length + tally.sentBefore.length + tally.spooled.length
   if (accepted === 0) return { kind: 'refused', answer: refusedAnswer(refused?.result, incident) }
   return { kind: 'done', answer: acceptedAnswer(tally), bounce: refused !== undefined }
 }
@@ -79,9 +85,10 @@ function refusedAnswer(result: RecipientResult | undefined, incident: string): A
 }
 
 function acceptedAnswer(tally: Tally): Answer {
-  const ids = [...new Set([...tally.sent.map((one) => one.id), ...tally.sentBefore])]
+  const ids = [...new Set([...tally.sent.map((one) => one.id), ...tally.spooled, ...tally.sentBefore])]
   const [last] = tally.sent.slice(-1)
-  const said = last === undefined ? 'sent in an earlier attempt' : `next hop: ${replyLine(last.result)}`
+  const kept = tally.spooled.length > 0 ? 'kept here, delivery goes on' : 'sent in an earlier attempt'
+  const said = last === undefined ? kept : `next hop: ${replyLine(last.result)}`
   const more = ids.length > 1 ? ` and ${ids.length - 1} more` : ''
   return { code: 250, status: '2.0.0', text: short(`envelope ${ids[0]}${more}; ${said}`) }
 }

@@ -91,7 +91,7 @@ function judgeEnvelope(envelope: Envelope, request: ConfirmRequest, now: number)
 
 function judgeRecipient(recipient: Recipient, caller: Caller, again: boolean, leases: number): Refused | null {
   if (recipient.state === 'sent' || recipient.state === 'failed') {
-    return refused('conflict', 'A recipient has had this message already.')
+    return refused('already-sent', 'A recipient has had this message already.')
   }
   const { lease } = recipient
   const own = lease !== null && lease.gateway === caller.gateway && lease.instance === caller.instance

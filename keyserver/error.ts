@@ -52,6 +52,7 @@ const titles: Readonly<Record<ProblemCode, string>> = {
   'not-found': 'There is nothing here.',
   'policy-not-active': 'The decision was taken under a policy that is not in force.',
   conflict: 'This cannot be done in the present state.',
+  'already-sent': 'The recipient has had this message.',
   'code-expired': 'The code can no longer be used. Ask for a new one.',
   expired: 'The message has expired.',
   revoked: 'The message was revoked.',

@@ -15,6 +15,7 @@ export const problems = {
   'not-found': 404,
   'policy-not-active': 409,
   conflict: 409,
+  'already-sent': 409,
   'code-expired': 410,
   expired: 410,
   revoked: 410,

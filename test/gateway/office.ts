@@ -7,6 +7,7 @@ import { SMTPServer } from 'smtp-server'
 import type { Test } from 'tap'
 import { stringify } from 'yaml'
 import { certs } from '../../cli/certs.ts'
+import { revoke } from '../../cli/revoke.ts'
 import { loadConfig } from '../../gateway/config.ts'
 import { type Gateway, startGateway } from '../../gateway/gateway.ts'
 import { createLog } from '../../gateway/log.ts'
@@ -29,14 +30,28 @@ export type Office = {
   readonly smtpPort: number
   readonly opsPort: number
   readonly policyFile: string
+  /** Of all that the gateway writes. */
+  readonly data: string
   stopKeyServer(): Promise<void>
   startKeyServer(): Promise<void>
   stopProvider(): Promise<void>
-  /** One message over a connection of its own; gives the last reply. Line ends become CRLF. */
+  /** As an officer does. */
+  revoke(envelope: string): Promise<void>
+  /** One message over a connection of its own; gives the reply to its content, or the first refusal before. Line ends become CRLF. */
   send(from: string, to: readonly string[], text: string): Promise<string>
 }
 
-export async function openOffice(t: Test, limits: Record<string, number> = {}): Promise<Office> {
+export type OfficeOptions = {
+  /** Laid over the gateway's one listener, and its configuration. */
+  readonly listener?: Readonly<Record<string, unknown>>
+  readonly gateway?: Readonly<Record<string, unknown>>
+}
+
+export async function openOffice(
+  t: Test,
+  limits: Record<string, number> = {},
+  options: OfficeOptions = {},
+): Promise<Office> {
   const folder = t.testdir({ policies: {}, data: {} })
   const at = (...names: string[]) => join(folder, ...names)
   const said: string[] = []
@@ -63,7 +78,7 @@ export async function openOffice(t: Test, limits: Record<string, number> = {}): 
     return started
   }
 
-  await writeFile(at('gateway.yaml'), stringify(gatewayConfig(gatewaysPort, providerPort, limits)))
+  await writeFile(at('gateway.yaml'), stringify(gatewayConfig(gatewaysPort, providerPort, limits, options)))
   const written = new PassThrough()
   let log = ''
   written.on('data', (chunk: Buffer) => {
@@ -92,6 +107,7 @@ export async function openOffice(t: Test, limits: Record<string, number> = {}): 
     smtpPort,
     opsPort: listening(gateway, 'ops'),
     policyFile,
+    data: at('data', 'gateway'),
     async stopKeyServer() {
       running = false
       await server.close()
@@ -101,6 +117,14 @@ export async function openOffice(t: Test, limits: Record<string, number> = {}): 
       running = true
     },
     stopProvider,
+    async revoke(envelope) {
+      const files = ['cert', 'key'].flatMap((kind) => [
+        `--${kind}`,
+        at('certs', `officer-officer1.${kind === 'key' ? 'key' : 'pem'}`),
+      ])
+      const server = ['--keyserver', `https://localhost:${gatewaysPort}`, '--ca', at('certs', 'ca.pem'), ...files]
+      await revoke(['acme.example', envelope, '--reason', 'a test', ...server], io)
+    },
     send: (from, to, text) => send(smtpPort, from, to, text),
   }
   return office
@@ -116,7 +140,11 @@ async function send(port: number, from: string, to: readonly string[], text: str
   const client: Dialogue = await openDialogue(port)
   try {
     await client.reply()
-    await client.upToData(from, ...to)
+    const commands = ['EHLO client.example', `MAIL FROM:<${from}>`, ...to.map((one) => `RCPT TO:<${one}>`), 'DATA']
+    for (const command of commands) {
+      const said = await client.say(command)
+      if (!/^[23]/.test(said)) return said
+    }
     const wire = text.replace(/\r?\n/g, '\r\n').replace(/^\./gm, '..')
     client.write(`${wire}${wire.endsWith('\r\n') ? '' : '\r\n'}.\r\n`)
     return await client.reply()
@@ -168,21 +196,30 @@ function keyServerConfig(gatewaysPort: number, providerPort: number) {
     },
     ops: { host: '127.0.0.1', port: 0 },
     gateways: { gw1: { organizations: ['acme.example'], copies: 'http://localhost:8446' } },
+    officers: { officer1: { organizations: ['acme.example'] } },
     mail: { host: '127.0.0.1', port: providerPort, security: 'none' },
   }
 }
 
-function gatewayConfig(gatewaysPort: number, providerPort: number, limits: Record<string, number>) {
+function gatewayConfig(
+  gatewaysPort: number,
+  providerPort: number,
+  limits: Record<string, number>,
+  options: OfficeOptions,
+) {
   const cert = { cert: 'certs/gateway-gw1.pem', key: 'certs/gateway-gw1.key', ca: 'certs/ca.pem' }
   return {
     ...{ name: 'gw1.acme.example', data: 'data/gateway' },
     organizations: { 'acme.example': { name: 'Acme', nextHop: { host: '127.0.0.1', port: providerPort } } },
-    listeners: [{ host: '127.0.0.1', port: 0, clients: [{ org: 'acme.example', from: 'anyone' }] }],
+    listeners: [
+      { host: '127.0.0.1', port: 0, clients: [{ org: 'acme.example', from: 'anyone' }], ...options.listener },
+    ],
     // Long enough that nothing is found out by polling in a test.
     keyServer: { url: `https://localhost:${gatewaysPort}`, ...cert, timeoutSeconds: 3, pollSeconds: 3600 },
     copies: { host: '127.0.0.1', port: 0, origins: ['http://localhost:8443'] },
     ops: { host: '127.0.0.1', port: 0 },
     limits,
+    ...options.gateway,
   }
 }
 

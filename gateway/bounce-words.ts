@@ -1,0 +1,84 @@
+import type { BounceParts } from './bounce.ts'
+import { type RecipientResult, replyLine } from './courier.ts'
+
+/** RFC 3464 2.3.3. `relayed`: handed to a next hop that tells nothing further. */
+export type ReportAction = 'failed' | 'delayed' | 'relayed'
+
+export function bounceSubject(action: ReportAction): string {
+  switch (action) {
+    case 'failed':
+      return 'Your message was not delivered to everybody'
+    case 'delayed':
+      return 'Your message is delayed'
+    case 'relayed':
+      return 'Your message was passed on'
+  }
+}
+
+/** The part for people: what happened to whom, and what to do; in lines of at most 200 characters. */
+export function bounceWords(parts: BounceParts): string {
+  const { action = 'failed' } = parts
+  const lines = [
+    ...heading(action),
+    '',
+    ...parts.failed.flatMap((result) => [
+      `- ${result.recipient}`,
+      ...(action === 'failed' ? [`  ${advice(result)}`] : []),
+      ...(result.text === '' ? [] : [`  ${result.remote ? `${parts.nextHop} said` : 'Reason'}: ${replyLine(result)}`]),
+      '',
+    ]),
+    ...ending(parts, action),
+    '',
+    'Only the header of your message is returned with this notice.',
+    '',
+    `The mail gateway of ${parts.organization.replace(/[\p{C}\s]+/gu, ' ').slice(0, 100)} (${parts.org})`,
+  ]
+  return lines.map((line) => wrap(line)).join('\r\n')
+}
+
+function heading(action: ReportAction): readonly string[] {
+  switch (action) {
+    case 'failed':
+      return ['Your message could not be delivered to these addresses:']
+    case 'delayed':
+      return ['Your message has not been delivered to these addresses yet:']
+    case 'relayed':
+      return ['Your message was passed on to the mail server of these addresses, which', 'will not tell you more:']
+  }
+}
+
+function ending(parts: BounceParts, action: ReportAction): readonly string[] {
+  switch (action) {
+    case 'failed':
+      return [
+        'Nobody at these addresses can open it. It was delivered to, or is',
+        'still under way to, any other address that you sent it to: do not',
+        'send it to those again.',
+      ]
+    case 'delayed':
+      return [
+        `You need not do anything. It is tried again${parts.until === undefined ? '' : ` until ${parts.until.toUTCString()}`}, and you`,
+        'are told if that does not help. Do not send it again.',
+      ]
+    case 'relayed':
+      return ['You wished to be told.']
+  }
+}
+
+/** What the sender can do, by the subject and detail of the RFC 3463 code. */
+function advice(result: RecipientResult): string {
+  const code = result.enhanced.slice(2)
+  if (/^1\.[1236]$/.test(code)) return 'There is no such address. Check how it is written, then send again.'
+  if (/^2\.2$/.test(code)) return 'The mailbox is full. Reach the person in another way, or try later.'
+  if (/^(?:2\.3|3\.4)$/.test(code)) return 'The message is too large. Send it in smaller parts.'
+  if (/^4\.7$/.test(code))
+    return 'It was tried for as long as messages are kept. Reach the person in another way, or send it again.'
+  if (/^6\.7$/.test(code))
+    return 'The address has letters that the next mail server cannot handle. Use another address.'
+  if (/^7\./.test(code)) return 'The mail server does not accept it from you. Ask your administrator.'
+  return 'The mail server refused it for good. Reach the person in another way, or ask your administrator.'
+}
+
+function wrap(line: string): string {
+  return line.replace(/(.{1,200})(?: |$)/g, '$1\r\n').trimEnd()
+}

@@ -1,0 +1,67 @@
+import type { ConfirmRequest } from '../protocol/gateway-api.ts'
+import type { Address, EnvelopeId, OrgId } from '../protocol/identifiers.ts'
+import type { OutgoingMail, RecipientResult } from './courier.ts'
+import type { MessageWish } from './dsn.ts'
+import type { IntakeRecipient, Mailbox } from './intake.ts'
+
+/** One mail for the recipients of one envelope, as it is written once: what of it changes is {@link SpoolState}. */
+export type SpoolEntry = {
+  /** 22 characters, base64url: the name of its file. */
+  readonly id: string
+  /** A notice is mail of our own to a sender: it has no envelope, and nobody is told if it fails. */
+  readonly kind: 'message' | 'notice'
+  readonly org: OrgId
+  readonly envelope: EnvelopeId | null
+  /** With a sealed mail, for its confirmation. */
+  readonly sealed: NonNullable<ConfirmRequest['sealed']> | null
+  /** MAIL FROM; null for `<>`. */
+  readonly sender: Mailbox | null
+  readonly recipients: readonly IntakeRecipient[]
+  readonly wish: MessageWish
+  readonly mail: Omit<OutgoingMail, 'open'>
+  /** The header fields that a bounce returns, each with its line end. */
+  readonly returned: string
+  /** RFC 3339; its life is counted from here. */
+  readonly arrivedAt: string
+  /** Names the message in the log. */
+  readonly intake: string
+}
+
+/** A recipient who is not done with. */
+export type Waiting = {
+  readonly address: Address
+  /** What the last attempt said; null before the first. */
+  readonly last: RecipientResult | null
+  /** An attempt lost the answer to the content, so that the mail may have arrived. */
+  readonly unknown: boolean
+  /** How it ended, where only the key server is left to be told. */
+  readonly settled: 'sent' | 'failed' | null
+}
+
+export type SpoolState = {
+  readonly attempts: number
+  /** Milliseconds since 1970. */
+  readonly nextAt: number
+  readonly held: boolean
+  readonly delayTold: boolean
+  readonly waiting: readonly Waiting[]
+}
+
+/** Before the first attempt. */
+export function firstState(entry: SpoolEntry, now: number): SpoolState {
+  const waiting = entry.recipients.map(({ address }) => ({ address, last: null, unknown: false, settled: null }))
+  return { attempts: 0, nextAt: now, held: false, delayTold: false, waiting }
+}
+
+export type Pauses = {
+  /** Before the second attempt, milliseconds. Each further pause is twice as long, */
+  readonly firstMs: number
+  /** up to this. */
+  readonly mostMs: number
+}
+
+/** When to try again: `random` from 0 to 1 spreads the tries by a quarter, so that what failed together does not come back together. */
+export function nextAttempt(attempts: number, now: number, pauses: Pauses, random: number): number {
+  const pause = Math.min(pauses.mostMs, pauses.firstMs * 2 ** Math.min(30, Math.max(0, attempts - 1)))
+  return now + Math.round(pause * (0.75 + random / 2))
+}

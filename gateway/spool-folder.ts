@@ -1,0 +1,179 @@
+import { close, fsync, open, rename, unlink, write } from 'node:fs'
+import { mkdir, open as openFile, readdir, rm, stat, statfs } from 'node:fs/promises'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { GatewayError } from './error.ts'
+import type { SpoolEntry, SpoolState } from './spool-entry.ts'
+import { encodeSpoolFile, readSpoolMail, readSpoolMeta, type SpoolContent } from './spool-file.ts'
+import { loadSpoolKey } from './spool-key.ts'
+
+/** What lies in the spool: `<id>`, written once, and beside it `<id>.state`, replaced as a whole. All of it encrypted. */
+export type SpoolFolder = {
+  /** Durable when it resolves, or there is nothing. Rejects with `disk-full`, or with whatever the mail's stream fails with. Gives the octets on disk. */
+  add(entry: SpoolEntry, mail: AsyncIterable<Uint8Array>): Promise<number>
+  /** `durable` fsyncs: for what nobody else knows. */
+  note(id: string, state: SpoolState, options: { readonly durable: boolean }): Promise<void>
+  mail(id: string): AsyncIterable<Uint8Array>
+  remove(id: string): Promise<void>
+  /** Everything that is there. */
+  load(): AsyncIterable<Loaded>
+  /** Whether the disk has so little room left that no more is taken in. */
+  isFull(): Promise<boolean>
+}
+
+export type Loaded =
+  | { readonly kind: 'entry'; readonly entry: SpoolEntry; readonly state: SpoolState | null; readonly size: number }
+  | { readonly kind: 'damaged'; readonly id: string; readonly cause: unknown }
+
+export type SpoolFolderOptions = {
+  readonly folder: string
+  /** File of the key; made at the first start. */
+  readonly keyFile: string
+  /** Octets of the disk that are left free. */
+  readonly reserve: number
+}
+
+const ID = /^[A-Za-z0-9_-]{22}$/
+const DRAFT = '.draft-'
+const STATE = '.state'
+/** How long a look at the disk counts. A thousand mails a second of 100 KB take 25 MB meanwhile. */
+const LOOK_MS = 250
+
+const files = {
+  open: promisify(open),
+  write: promisify(write),
+  fsync: promisify(fsync),
+  close: promisify(close),
+  rename: promisify(rename),
+  unlink: promisify(unlink),
+}
+
+/** The folder is made where it is missing, and rid of drafts that a killed process left. */
+export async function openSpoolFolder({ folder, keyFile, reserve }: SpoolFolderOptions): Promise<SpoolFolder> {
+  await mkdir(folder, { recursive: true, mode: 0o700 })
+  for (const name of await readdir(folder)) if (name.startsWith(DRAFT)) await rm(join(folder, name), { force: true })
+  const key = await loadSpoolKey(
+    keyFile,
+    (await readdir(folder)).some((name) => ID.test(name)),
+  )
+  const syncFolder = createFolderSync(folder)
+  const pathOf = (id: string) => join(folder, checked(id))
+  let looked: { readonly at: number; readonly full: Promise<boolean> } | null = null
+
+  const isFull = (): Promise<boolean> => {
+    const now = performance.now()
+    if (looked === null || now - looked.at > LOOK_MS) looked = { at: now, full: hasLess(folder, reserve) }
+    return looked.full
+  }
+  const put = async (name: string, content: SpoolContent, durable: boolean): Promise<number> => {
+    const draft = join(folder, `${DRAFT}${name}`)
+    try {
+      const size = await writeWhole(draft, encodeSpoolFile(key, name, content), durable)
+      await files.rename(draft, join(folder, name))
+      if (durable) await syncFolder()
+      return size
+    } catch (error) {
+      await rm(draft, { force: true })
+      throw isNoSpace(error) ? new GatewayError('disk-full', { cause: error }) : error
+    }
+  }
+
+  return {
+    isFull,
+    async add(entry, mail) {
+      if (await isFull()) throw new GatewayError('disk-full')
+      return put(checked(entry.id), { meta: { v: 1, entry }, mail }, true)
+    },
+    async note(id, state, { durable }) {
+      await put(`${checked(id)}${STATE}`, { meta: { v: 1, state }, mail: null }, durable)
+    },
+    mail: (id) => readSpoolMail(key, id, pathOf(id)),
+    async remove(id) {
+      // In this order: a state without its mail is nothing, a mail without its state is one that was never tried.
+      await removeIfThere(pathOf(id))
+      await removeIfThere(`${pathOf(id)}${STATE}`)
+    },
+    async *load() {
+      for (const id of await readdir(folder)) {
+        if (!ID.test(id)) continue
+        try {
+          const { entry } = (await readSpoolMeta(key, id, pathOf(id))) as { readonly entry: SpoolEntry }
+          const state = await readSpoolMeta(key, `${id}${STATE}`, `${pathOf(id)}${STATE}`).then(
+            // What was sealed under our own key was written by us.
+            (meta) => (meta as { readonly state: SpoolState }).state,
+            // Missing, or torn by a power cut: what it said the key server knows better.
+            () => null,
+          )
+          yield { kind: 'entry', entry, state, size: (await stat(pathOf(id))).size }
+        } catch (cause) {
+          yield { kind: 'damaged', id, cause }
+        }
+      }
+    },
+  }
+}
+
+/** No other name ever becomes a path. */
+function checked(id: string): string {
+  if (!ID.test(id)) throw new Error('not the id of a spool entry')
+  return id
+}
+
+/** Plain descriptors: a file handle costs about twice as much, and this runs once a message. */
+async function writeWhole(path: string, pieces: AsyncIterable<Uint8Array>, durable: boolean): Promise<number> {
+  const file = await files.open(path, 'wx', 0o600)
+  let size = 0
+  try {
+    for await (const piece of pieces) {
+      for (let at = 0; at < piece.length; ) {
+        const { bytesWritten } = await files.write(file, piece, at, piece.length - at, null)
+        at += bytesWritten
+      }
+      size += piece.length
+    }
+    if (durable) await files.fsync(file)
+  } finally {
+    await files.close(file)
+  }
+  return size
+}
+
+/** An fsync of the folder that begins after the call. Those who ask while one is under way share the next. */
+function createFolderSync(folder: string): () => Promise<void> {
+  let running: Promise<void> = Promise.resolve()
+  let next: Promise<void> | null = null
+  const sync = async () => {
+    const file = await openFile(folder, 'r')
+    try {
+      await file.sync()
+    } finally {
+      await file.close()
+    }
+  }
+  return () => {
+    next ??= running.then(() => {
+      next = null
+      const done = sync()
+      running = done.catch(() => undefined)
+      return done
+    })
+    return next
+  }
+}
+
+async function removeIfThere(path: string): Promise<void> {
+  try {
+    await files.unlink(path)
+  } catch (error) {
+    if (!(error instanceof Error && 'code' in error && error.code === 'ENOENT')) throw error
+  }
+}
+
+async function hasLess(folder: string, octets: number): Promise<boolean> {
+  const { bavail, bsize } = await statfs(folder)
+  return bavail * bsize < octets
+}
+
+function isNoSpace(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && (error.code === 'ENOSPC' || error.code === 'EDQUOT')
+}
