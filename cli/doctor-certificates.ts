@@ -49,14 +49,18 @@ function findingsOf(held: Held, now: Date): Finding[] {
   const [own] = chain
   if (own === undefined) return [broken('certificates', `${held.what}: the certificate cannot be read`, 'make it anew')]
   const ends = Math.min(...chain.map((one) => Date.parse(one.validTo)))
+  const faults = [chainFault(chain, held), nameFault(own, held.name)].filter((fault) => fault !== null)
+  const found: Finding[] = faults.map(([text, todo]) => look('certificates', `${held.what}: ${text}`, todo))
+  return [lifeFinding(held.what, ends, now), ...found]
+}
+
+/** How long a certificate is still good; `ends` in ms. */
+export function lifeFinding(what: string, ends: number, now: Date): Finding {
   const days = Math.floor((ends - now.getTime()) / DAY)
   const until = `valid until ${new Date(ends).toISOString().slice(0, 10)}, ${days} ${days === 1 ? 'day' : 'days'} more`
   const renew = 'renew it: sealpost certs init --renew, or ask whoever issued it; then restart'
-  const faults = [chainFault(chain, held), nameFault(own, held.name)].filter((fault) => fault !== null)
-  const found: Finding[] = faults.map(([text, todo]) => look('certificates', `${held.what}: ${text}`, todo))
-  if (days < 0) return [broken('certificates', `${held.what}: expired ${-days} days ago`, renew), ...found]
-  if (days < SOON_DAYS) return [look('certificates', `${held.what}: ${until}`, renew), ...found]
-  return [ok('certificates', `${held.what}: ${until}`), ...found]
+  if (days < 0) return broken('certificates', `${what}: expired ${-days} days ago`, renew)
+  return days < SOON_DAYS ? look('certificates', `${what}: ${until}`, renew) : ok('certificates', `${what}: ${until}`)
 }
 
 /** Whether the chain leads, link by link, to an authority that the other side believes. */

@@ -1,7 +1,9 @@
 import { Agent, request } from 'node:https'
+import { TLSSocket } from 'node:tls'
 import type { Config } from '../gateway/config.ts'
 import type { OrgId } from '../protocol/identifiers.ts'
 import { loadPolicy } from '../rulebook/index.ts'
+import { lifeFinding } from './doctor-certificates.ts'
 import { broken, type Finding, look, ok, reasonOf } from './doctor-finding.ts'
 import { fieldOf } from './officer.ts'
 
@@ -16,6 +18,8 @@ type Answer = {
   readonly body: unknown
   readonly date: string | undefined
   readonly tookMs: number
+  /** End of the certificate that was shown, ms; NaN where it cannot be read. */
+  readonly ends: number
 }
 
 const LONGEST_ANSWER = 4 * 1024 * 1024
@@ -33,7 +37,11 @@ export async function keyServerFindings(config: Config, now: () => number): Prom
   for (const { id } of config.organizations) {
     try {
       const answer = await ask(config.keyServer, `/v1/policies/${encodeURIComponent(id)}`)
-      clock ??= clockFinding(answer, now())
+      if (clock === null) {
+        clock = clockFinding(answer, now())
+        if (Number.isFinite(answer.ends))
+          findings.push(lifeFinding('the key server, as it answers', answer.ends, new Date(now())))
+      }
       const { finding, named } = policyFinding(id, answer)
       findings.push(finding)
       domains.set(id, named)
@@ -119,6 +127,8 @@ function ask({ url, certificate, key, ca, timeoutMs }: Config['keyServer'], path
     const headers = { accept: 'application/json' }
     const sent = request(new URL(path, url), { agent, headers, signal }, (response) => {
       const tookMs = performance.now() - started
+      const shown = response.socket instanceof TLSSocket ? response.socket.getPeerX509Certificate() : undefined
+      const ends = Date.parse(shown?.validTo ?? '')
       let text = ''
       response.setEncoding('utf8')
       response.on('data', (piece: string) => {
@@ -127,7 +137,8 @@ function ask({ url, certificate, key, ca, timeoutMs }: Config['keyServer'], path
       })
       response.on('error', reject)
       response.on('end', () => {
-        resolve({ status: response.statusCode ?? 0, body: readJson(text), date: response.headers.date, tookMs })
+        const { statusCode, headers } = response
+        resolve({ status: statusCode ?? 0, body: readJson(text), date: headers.date, tookMs, ends })
       })
     })
     sent.on('error', reject)

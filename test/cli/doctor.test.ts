@@ -78,6 +78,7 @@ t.test('a whole house is healthy: everything is looked at, nothing is broken, ex
   t.match(of('ok', 'key server'), /policy [0-9a-f]{12} is active for acme\.example \(acme\.example\)/)
   t.match(of('ok', 'open relay'), /turns a stranger away: 550 5\.7\.1/)
   t.match(of('ok', 'certificates'), /key server's gateway listener: valid until/)
+  t.match(of('ok', 'certificates'), /the key server, as it answers: valid until/)
   t.match(of('ok', 'dns'), /DMARC p=reject/)
   t.match(of('look', 'dkim'), /leaves here without a DKIM signature.*sealpost dkim acme\.example/)
   t.ok(
