@@ -75,10 +75,28 @@ const DkimKey = Type.Object(
   { ...closed, ...words('domain, selector and key') },
 )
 
+/** Which of them go together is up to the provider: config-api.ts. */
+const Api = Type.Object(
+  {
+    provider: oneOf('graph', 'gmail'),
+    tenant: optional(
+      Type.String({ pattern: '^[A-Za-z0-9.-]+$', ...words('the id of a directory, or one of its domains') }),
+    ),
+    clientId: optional(Type.String({ minLength: 1, ...words('the id of an application') })),
+    clientSecret: optional(Secret),
+    serviceAccount: optional(Secret),
+    mailboxes: optional(Type.Array(Type.String(), { minItems: 1, ...words('a list of addresses') })),
+    authority: optional(Origin),
+    endpoint: optional(Origin),
+  },
+  { ...closed, ...words('provider, and with it what lets us in') },
+)
+
 const Organization = Type.Object(
   {
     name: Type.String({ minLength: 1, maxLength: 128, ...words("the organization's name for people") }),
     nextHop: NextHop,
+    api: optional(Api),
     dkim: optional(Type.Array(DkimKey, { maxItems: 64, ...words('a list of {domain, selector, key}') })),
     traceKey: optional(Secret),
     loopSecret: optional(Secret),
@@ -142,7 +160,12 @@ const Listener = Type.Object(
         { ...closed, ...words('mode, cert and key') },
       ),
     ),
-    accounts: optional(Path),
+    accounts: optional(
+      Type.Union(
+        [Path, Type.Object({ file: optional(Path), provider: optional(Flag) }, closed)],
+        words('the path of an accounts file, or {file, provider: true}'),
+      ),
+    ),
     signInWithoutTls: optional(Flag),
     clients: optional(Type.Array(ClientRule, words('a list of {org, from, certificate}'))),
     proxies: optional(Type.Array(Range, { minItems: 1, ...words('a list of addresses and ranges of balancers') })),

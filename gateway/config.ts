@@ -3,8 +3,9 @@ import { dirname, resolve } from 'node:path'
 import { Ajv, type ErrorObject } from 'ajv'
 import type { OrgId } from '../protocol/identifiers.ts'
 import { loadTlsFiles } from '../protocol/tls-files.ts'
-import type { Account } from './accounts.ts'
 import { isLoopback } from './address-range.ts'
+import type { AccountsConfig } from './config-accounts.ts'
+import type { ApiConfig } from './config-api.ts'
 import { listenerOf } from './config-listener.ts'
 import { organizationOf } from './config-organization.ts'
 import type { Reading } from './config-reading.ts'
@@ -55,6 +56,8 @@ export type OrganizationConfig = {
   readonly nextHop: SmtpCourierOptions
   readonly microsoft: boolean
   readonly carryLimit: number
+  /** Null: all mail goes by the next hop. */
+  readonly api: ApiConfig | null
   readonly dkim: DkimConfig
 }
 
@@ -63,7 +66,7 @@ export type ListenerConfig = {
   readonly delivery: DeliveryMode
   readonly rules: readonly ProofRule[]
   /** Null: nobody can sign in. */
-  readonly accounts: readonly Account[] | null
+  readonly accounts: AccountsConfig | null
 }
 
 /** Everything that is wrong with a configuration; each fault is a sentence that names its place and what is expected. */

@@ -11,7 +11,8 @@ import type { Config, OrganizationConfig } from './config.ts'
 import { createFolderCopies } from './copies.ts'
 import { createCopiesServer } from './copies-http.ts'
 import type { Courier } from './courier.ts'
-import { createSmtpCourier } from './courier-smtp.ts'
+import { createApiCourier } from './courier-api.ts'
+import { createSmtpCourier, nextHopOf } from './courier-smtp.ts'
 import { createDispatch } from './dispatch.ts'
 import { signingCourier } from './dkim.ts'
 import { createEgress } from './egress.ts'
@@ -28,6 +29,7 @@ import type { Organization } from './organization.ts'
 import { keepOutcomes } from './outcome-keeper.ts'
 import { createPolicyCache } from './policy-cache.ts'
 import { startPolling } from './polling.ts'
+import { createProviderAccounts } from './provider-accounts.ts'
 import { createSealing } from './sealing.ts'
 import type { SessionParts } from './session.ts'
 import { createSigningKeyRing } from './signing-keys.ts'
@@ -75,14 +77,14 @@ export async function startGateway(config: Config, log: Log, now: () => Date = (
       log.error('the last look stopped a mail', { incident: violation.incident, cause: violation })
     },
   })
-  const organizations = await organizationsOf(config, await folderOf('secrets'), async ({ id, nextHop, dkim }) => {
+  const organizations = await organizationsOf(config, await folderOf('secrets'), async ({ id, nextHop, dkim, api }) => {
     const { budgetMs } = config.limits
     const bySmtp = createSmtpCourier({ ...nextHop, budgetMs })
     const domains = () => policies.get(id)?.domains ?? null
     const parts = { org: id, keys: dkim.keys, domains, egress, log }
     const courier = dkim.signs ? await signingCourier(bySmtp, parts) : bySmtp
     const provider = providers.get(id) ?? createBreaker(BREAKER)
-    return watchCourier(courier, provider)
+    return watchCourier(api === null ? courier : await createApiCourier(api, courier, budgetMs), provider)
   })
   const carryLimit = Math.min(...[...organizations.values()].map((org) => org.carryLimit))
 
@@ -145,6 +147,12 @@ export async function startGateway(config: Config, log: Log, now: () => Date = (
     reasons: () => [...reasonsOf(keyServer, ids, policies), ...spoolReasons(spooling.stats())],
   })
 
+  const atProvider = createProviderAccounts({
+    hops: new Map(config.organizations.map(({ id, nextHop }) => [id, nextHopOf(nextHop)])),
+    domainsOf: shared.domainsOf,
+    timeoutMs: SIGN_IN_MS,
+  })
+
   const listeners: Listener[] = []
   const addresses: { name: string; address: string; port: number }[] = []
   const close = async () => {
@@ -157,7 +165,7 @@ export async function startGateway(config: Config, log: Log, now: () => Date = (
   }
   try {
     for (const { options, delivery, rules, accounts } of config.listeners) {
-      const signIn = accounts === null ? null : createAccounts(accounts)
+      const signIn = accounts === null ? null : createAccounts(accounts.list, accounts.provider ? atProvider : null)
       const unavailable = (org: Organization['id']) => {
         if (!keyServerBreaker.allows()) return 'key-server'
         return delivery === 'inline' && providers.get(org)?.allows() === false ? 'provider' : null
@@ -174,6 +182,9 @@ export async function startGateway(config: Config, log: Log, now: () => Date = (
   }
   return { addresses, close }
 }
+
+/** For the provider's word on one password. */
+const SIGN_IN_MS = 20_000
 
 /** So many failures in a row, and clients are told at MAIL; in so many milliseconds one may find out. */
 const BREAKER = { failures: 3, probeMs: 1_000 }
