@@ -21,6 +21,8 @@ export type Shipment = {
   readonly id: EnvelopeId
   readonly mail: OutgoingMail
   readonly recipients: readonly IntakeRecipient[]
+  /** An earlier attempt may have reached some of the recipients. */
+  readonly again?: boolean
   /** With a sealed mail. */
   readonly sealed: ConfirmRequest['sealed'] | null
   /** An earlier attempt may have reached some of the recipients. */
