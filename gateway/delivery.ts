@@ -25,8 +25,6 @@ export type Shipment = {
   readonly again?: boolean
   /** With a sealed mail. */
   readonly sealed: ConfirmRequest['sealed'] | null
-  /** An earlier attempt may have reached some of the recipients. */
-  readonly again?: boolean
 }
 
 export type DeliveryParts = {
