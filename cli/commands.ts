@@ -92,7 +92,7 @@ ${OFFICER}`,
     help: `sealpost doctor --gateway FILE [--keyserver FILE] [--resolver ADDRESS[:PORT]] [--json]
 sealpost doctor --gateway FILE --send ADDRESS [--from ADDRESS] [--keyserver FILE]
 
-Looks at certificates, key server and policy, clocks, next hop and its TLS, loops, whether a stranger could send through a listener, disk,
+Looks at certificates, key server and policy, clocks, next hop and its TLS, loops, whether a stranger could send through a listener, spool, disk,
 DNS (MX, SPF, DKIM, DMARC) and DKIM keys. Run it on the gateway's machine, as the gateway's user. Changes nothing and sends no mail, but for:
 
   --send ADDRESS     hands in a real mail to ADDRESS, and follows it to the log

@@ -7,6 +7,7 @@ export type Area =
   | 'clock'
   | 'next hop'
   | 'loops'
+  | 'spool'
   | 'open relay'
   | 'disk'
   | 'dns'

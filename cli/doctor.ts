@@ -13,6 +13,7 @@ import { keyServerFindings } from './doctor-keyserver.ts'
 import { listenerFindings } from './doctor-listener.ts'
 import { loopFindings, nextHopFindings } from './doctor-next-hop.ts'
 import { createNames, type Names } from './doctor-resolver.ts'
+import { spoolFindings } from './doctor-spool.ts'
 import { exits, type Io, UsageError } from './io.ts'
 
 const options = {
@@ -96,6 +97,7 @@ async function examine(
   const folders = {
     data: config.data,
     'sealed copies': config.copies.folder,
+    spool: config.spool.folder,
     ...(keyServer === null ? {} : { database: dirname(keyServer.database), 'key store': keyServer.keyStore }),
   }
   const each = async (of: (org: Config['organizations'][number]) => Promise<readonly Finding[]>) =>
@@ -106,6 +108,7 @@ async function examine(
     ...answered.findings,
     ...(await each((org) => nextHopFindings(org))),
     ...(await each((org) => loopFindings(config, org))),
+    ...(await spoolFindings(config, now())),
     ...(await diskFindings(folders)),
     ...(await each((org) => dnsFindings(names, org, domainsOf(org.id)))),
   ]

@@ -9,7 +9,9 @@ import { doctor } from '../../cli/doctor.ts'
 import { diskFindings } from '../../cli/doctor-disk.ts'
 import type { Finding } from '../../cli/doctor-finding.ts'
 import { type Names, NoAnswer } from '../../cli/doctor-resolver.ts'
+import { spoolFindings } from '../../cli/doctor-spool.ts'
 import { run } from '../../cli/run.ts'
+import type { Config } from '../../gateway/config.ts'
 import { dkimRecord } from '../../gateway/dkim-key.ts'
 import { openScene } from '../scenarios/house.ts'
 import { startSink } from '../scenarios/sink.ts'
@@ -73,7 +75,17 @@ t.test('a whole house is healthy: everything is looked at, nothing is broken, ex
   t.equal(of('broken'), '')
   t.equal(code, 0)
   t.equal(healthy, true)
-  const areas = ['configuration', 'gateway', 'certificates', 'key server', 'clock', 'next hop', 'loops', 'open relay']
+  const areas = [
+    'configuration',
+    'gateway',
+    'certificates',
+    'key server',
+    'clock',
+    'next hop',
+    'loops',
+    'spool',
+    'open relay',
+  ]
   for (const area of [...areas, 'disk', 'dns']) t.not(of('ok', area), '', area)
   t.match(of('ok', 'key server'), /policy [0-9a-f]{12} is active for acme\.example \(acme\.example\)/)
   t.match(of('ok', 'open relay'), /turns a stranger away: 550 5\.7\.1/)
@@ -208,6 +220,35 @@ t.test('disk: a folder that cannot be written is broken, one that is still to be
   t.not(fresh?.level, 'broken')
   t.match(fresh?.found, /to be made in/)
 })
+
+t.test(
+  'spool: what waits for long is told, and so are a key that is gone and a disk without its reserve',
+  async (t) => {
+    const folder = t.testdir({
+      spool: { ['a'.repeat(22)]: 'sealed', [`${'a'.repeat(22)}.state`]: 'sealed' },
+      key: 'key',
+    })
+    const hour = 3_600_000
+    const spool = (members: Partial<Config['spool']> = {}): Pick<Config, 'spool'> => ({
+      spool: {
+        ...{ folder: join(folder, 'spool'), keyFile: join(folder, 'key'), lifeMs: 120 * hour, delayNoticeMs: 4 * hour },
+        ...{ pauses: { firstMs: 1, mostMs: 1 }, reserve: 0, ...members },
+      },
+    })
+    const in_ = (hours: number) => new Date(Date.now() + hours * hour + 90_000)
+    const [young] = await spoolFindings(spool(), in_(1))
+    t.match(young, { level: 'ok', found: /^1 mail waits, the oldest for 6\d min$/ })
+    const [old] = await spoolFindings(spool(), in_(5))
+    t.match(old, { level: 'look', found: /the oldest for 5 h/ })
+    const [dead] = await spoolFindings(spool(), in_(130))
+    t.match(dead, { level: 'broken', found: /5 days: longer than it may/ })
+    const [, key] = await spoolFindings(spool({ keyFile: join(folder, 'gone') }), in_(1))
+    t.match(key, { level: 'broken', found: /its key .* is missing/ })
+    const [, full] = await spoolFindings(spool({ reserve: 1e18 }), in_(1))
+    t.match(full, { level: 'broken', found: /less than its reserve/ })
+    t.match(await spoolFindings(spool({ folder: join(folder, 'none') }), in_(1)), [{ level: 'ok' }])
+  },
+)
 
 t.test('a listener that takes mail from strangers is found out, and so is one that is not there', async (t) => {
   const open = createServer((socket) => {
