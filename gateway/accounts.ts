@@ -9,9 +9,14 @@ export type Account = {
   readonly hash: string
 }
 
+/** Who has signed in, and for which organization they send. */
+export type SignedIn = Pick<Account, 'user' | 'org'>
+
 export type Accounts = {
-  /** The account, or null: an unknown user costs as much time as a wrong password. */
-  verify(user: string, password: string): Promise<Account | null>
+  /**
+   * Who it is, or null: an unknown user costs as much time as a wrong password. Rejects with a GatewayError where that cannot be found out now.
+   */
+  verify(user: string, password: string): Promise<SignedIn | null>
 }
 
 const COST = { N: 16_384, r: 8, p: 1 } as const
@@ -29,8 +34,11 @@ export function isPasswordHash(text: string): boolean {
   return readHash(text) !== null
 }
 
-/** At most four passwords are checked at once, the others wait: each costs 16 MiB and a thread. */
-export function createAccounts(accounts: readonly Account[]): Accounts {
+/**
+ * At most four passwords are checked at once, the others wait: each costs 16 MiB and a thread. Users who are not in `accounts` are left to
+ * `others`, where there are any.
+ */
+export function createAccounts(accounts: readonly Account[], others: Accounts | null = null): Accounts {
   const byUser = new Map(accounts.map((account) => [account.user, account]))
   const decoy = `scrypt$${COST.N}$${COST.r}$${COST.p}$${'A'.repeat(22)}$${'A'.repeat(43)}`
   const waiting: (() => void)[] = []
@@ -50,6 +58,7 @@ export function createAccounts(accounts: readonly Account[]): Accounts {
   return {
     async verify(user, password) {
       const account = byUser.get(user)
+      if (account === undefined && others !== null) return others.verify(user, password)
       const right = await check(password, account?.hash ?? decoy)
       return account !== undefined && right ? account : null
     },

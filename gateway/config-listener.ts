@@ -1,13 +1,11 @@
-import { parseOrgId } from '../protocol/identifiers.ts'
 import { loadTlsFiles } from '../protocol/tls-files.ts'
-import { type Account, isPasswordHash } from './accounts.ts'
 import { blockListOf, isLoopback } from './address-range.ts'
 import type { ListenerConfig } from './config.ts'
+import { accountsOf } from './config-accounts.ts'
 import { ruleOf } from './config-clients.ts'
-import { type Reading, secretOf } from './config-reading.ts'
+import type { Reading } from './config-reading.ts'
 import type { ConfigFile } from './config-schema.ts'
 import type { ListenerOptions } from './listener.ts'
-import { readYaml } from './yaml-text.ts'
 
 type ListenerFile = ConfigFile['listeners'][number]
 
@@ -18,9 +16,6 @@ export function listenerOf(reading: Reading, listener: ListenerFile, index: numb
   const place = `listeners > ${name}`
   if (listener.signInWithoutTls && !isLoopback(listener.host)) {
     faults.push(`${place} > signInWithoutTls: passwords go without TLS on a loopback address only`)
-  }
-  if (listener.accounts !== undefined && listener.tls === undefined && !listener.signInWithoutTls) {
-    faults.push(`${place} > accounts: give tls, without which nobody can sign in`)
   }
   const { limits } = file
   const anyone = (listener.clients ?? []).some((rule) => rule.from === 'anyone')
@@ -47,7 +42,7 @@ export function listenerOf(reading: Reading, listener: ListenerFile, index: numb
     },
     delivery: listener.delivery ?? 'inline',
     rules,
-    accounts: listener.accounts === undefined ? null : accountsOf(reading, listener.accounts, place),
+    accounts: accountsOf(reading, listener, place),
   }
 }
 
@@ -65,34 +60,4 @@ function listenerTls({ at, faults, now }: Reading, { tls }: ListenerFile): Liste
   if (load.kind === 'loaded') return { mode: tls.mode, certificate: load.files.cert, key: load.files.key }
   faults.push(...load.faults)
   return null
-}
-
-/** A YAML list of `{user, org, hash}`; the command `sealpost smtp-user` writes its items. */
-function accountsOf(reading: Reading, name: string, place: string): Account[] {
-  const { faults, file } = reading
-  const text = secretOf(reading, { file: name }, `${place} > accounts`)
-  if (text === null) return []
-  const read = readYaml(text)
-  const items = 'value' in read ? read.value : null
-  if (!Array.isArray(items)) {
-    faults.push(`${place} > accounts: ${name} is not a YAML list of {user, org, hash}`)
-    return []
-  }
-  const accounts: Account[] = []
-  for (const [index, item] of items.entries()) {
-    const { user, org, hash } = (item ?? {}) as {
-      readonly user?: unknown
-      readonly org?: unknown
-      readonly hash?: unknown
-    }
-    const id = typeof org === 'string' ? parseOrgId(org) : null
-    const known = id !== null && file.organizations[id] !== undefined
-    const readable = typeof user === 'string' && typeof hash === 'string' && isPasswordHash(hash)
-    if (known && readable && id !== null) accounts.push({ user, org: id, hash })
-    else
-      faults.push(
-        `${place} > accounts: item ${index + 1} of ${name} needs user, an org of this file, and a hash of smtp-user`,
-      )
-  }
-  return accounts
 }

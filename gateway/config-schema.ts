@@ -75,7 +75,6 @@ const DkimKey = Type.Object(
   { ...closed, ...words('domain, selector and key') },
 )
 
-/** Which of them go together is up to the provider: config-api.ts. */
 const Api = Type.Object(
   {
     provider: oneOf('graph', 'gmail'),

@@ -65,7 +65,8 @@ export function createSmtpCourier(options: SmtpCourierOptions): Courier {
   }
 }
 
-function nextHopOf(options: SmtpCourierOptions): NextHop {
+/** The next hop as written, with the defaults filled in. */
+export function nextHopOf(options: SmtpCourierOptions): NextHop {
   return {
     host: options.host,
     port: options.port,

@@ -60,7 +60,15 @@ export function createSessions(parts: SessionParts): Handlers {
     const known = states.get(session)
     if (known !== undefined) return known
     const proof = { proven: [], onSecret: [] }
-    const state: State = { account: null, failedSignIns: 0, tried: createSignIns(), certificate: null, proof, utf8: false, limited: null }
+    const state: State = {
+      account: null,
+      failedSignIns: 0,
+      tried: createSignIns(),
+      certificate: null,
+      proof,
+      utf8: false,
+      limited: null,
+    }
     states.set(session, state)
     return state
   }

@@ -169,13 +169,43 @@ t.test('accounts are read from their file, and a faulty item is named', async (t
   const write = (items: unknown) => writeFileSync(join(folder, 'accounts.yaml'), stringify(items), { mode: 0o600 })
   const anna = { user: 'anna', org: 'acme.example', hash: await hashPassword('a long password') }
   write([anna])
-  t.strictSame(load({ ...good, listeners: [listener] }).listeners[0]?.accounts, [anna])
+  t.strictSame(load({ ...good, listeners: [listener] }).listeners[0]?.accounts, { list: [anna], provider: false })
   write([anna, { ...anna, org: 'other.example' }, { ...anna, hash: 'plain' }, null])
   const said = faults({ ...good, listeners: [listener] })
   for (const item of ['item 2', 'item 3', 'item 4']) t.match(said, item)
   t.notMatch(said, 'item 1 ')
   write({ anna })
   t.match(faults({ ...good, listeners: [listener] }), /not a YAML list/)
+})
+
+t.test('the provider is asked for passwords only where its certificate is looked at', (t) => {
+  const listener = { host: '127.0.0.1', port: 0, signInWithoutTls: true, accounts: { provider: true } }
+  t.match(load({ ...good, listeners: [listener] }).listeners[0]?.accounts, { list: [], provider: true })
+  const organizations = { 'acme.example': { name: 'Acme', nextHop: { host: '127.0.0.1', port: 25 } } }
+  t.match(faults({ ...good, organizations, listeners: [listener] }), /nextHop > tls needs mode verify or pin/)
+  t.match(faults({ ...good, listeners: [{ ...listener, accounts: {} }] }), /expected file, or provider: true/)
+  t.end()
+})
+
+t.test('a client certificate needs TLS, its authority and names; balancers need ranges of clients', (t) => {
+  const certificate = { ca: 'certs/ca.pem', names: ['mta.acme.example'] }
+  const clients = [{ org: 'acme.example', certificate }]
+  const listener = { host: '127.0.0.1', port: 0, clients }
+  const tls = { mode: 'starttls', cert: 'certs/keyserver.pem', key: 'certs/keyserver.key' }
+  t.match(load({ ...good, listeners: [{ ...listener, tls }] }).listeners[0]?.rules[0], { kind: 'certificate' })
+  t.match(faults({ ...good, listeners: [listener] }), /certificate: give tls/)
+  const wrong = [{ org: 'acme.example', certificate: { ...certificate, ca: 'loop.secret' } }, { org: 'acme.example' }]
+  const said = faults({ ...good, listeners: [{ ...listener, tls, clients: wrong }] })
+  t.match(said, /loop\.secret holds no PEM certificate/)
+  t.match(said, /needs from or certificate/)
+  const open = {
+    host: '127.0.0.1',
+    port: 0,
+    clients: [{ org: 'acme.example', from: 'anyone' }],
+    proxies: ['192.0.2.1'],
+  }
+  t.match(faults({ ...good, listeners: [open] }), /from anyone would let in whoever reaches them/)
+  t.end()
 })
 
 t.test('the process ends with 78 and says every fault, and no more', async (t) => {
