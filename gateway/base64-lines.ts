@@ -11,13 +11,15 @@ export function base64Size(size: number): number {
 
 /** The whole of `bytes`, its last line closed as well. Where more is to follow, `bytes` must be a multiple of 57 octets. */
 export function base64Lines(bytes: Uint8Array): Buffer {
-  const text = Buffer.from(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('base64'), 'latin1')
   const out = Buffer.allocUnsafe(base64Size(bytes.length))
+  // Coded into the end of its own place, then moved up line by line: no object is made for each of the many lines.
+  const start = out.length - 4 * Math.ceil(bytes.length / 3)
+  out.write(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('base64'), start, 'latin1')
   let to = 0
-  for (let from = 0; from < text.length; from += OUT - 2) {
-    const line = text.subarray(from, from + OUT - 2)
-    out.set(line, to)
-    to += line.length
+  for (let from = start; from < out.length; from += OUT - 2) {
+    const end = Math.min(from + OUT - 2, out.length)
+    out.copyWithin(to, from, end)
+    to += end - from
     out[to++] = 0x0d
     out[to++] = 0x0a
   }
