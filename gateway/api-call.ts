@@ -45,9 +45,15 @@ export async function call(
   const { tokens, mailbox, signal } = options
   let renewed = false
   for (let attempt = 0; ; attempt++) {
+    let token: string
+    try {
+      token = await tokens.token(mailbox, signal)
+    } catch (error) {
+      if (error instanceof TokenFault) return { kind: 'undone', reason: error.message, enhanced: '4.7.0' }
+      return { kind: 'undone', reason: 'the delivery was given up', enhanced: '4.4.2' }
+    }
     let reply: ApiReply
     try {
-      const token = await tokens.token(mailbox, signal)
       reply = await request(token, AbortSignal.any([signal, AbortSignal.timeout(options.requestMs)]))
       if (reply.status === 401 && !renewed) {
         renewed = true
@@ -56,7 +62,6 @@ export async function call(
       }
     } catch (error) {
       if (error instanceof SourceFault) throw error
-      if (error instanceof TokenFault) return { kind: 'undone', reason: error.message, enhanced: '4.7.0' }
       return { kind: 'lost', reason: lossOf(error, signal) }
     }
     if (!options.throttled(reply)) return { kind: 'reply', reply }

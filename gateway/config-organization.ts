@@ -1,9 +1,12 @@
 import type { OrgId } from '../protocol/identifiers.ts'
 import type { OrganizationConfig } from './config.ts'
 import { apiOf } from './config-api.ts'
+import { cloudOf } from './config-cloud.ts'
 import { publicOf, type Reading, secretOf } from './config-reading.ts'
 import type { ConfigFile } from './config-schema.ts'
 import { dkimOf } from './dkim-config.ts'
+import { createCloudTokens } from './oauth-cloud.ts'
+import type { SmtpAuth } from './smtp-auth.ts'
 import type { TlsPolicy } from './tls-policy.ts'
 
 /** One organization, with its next hop; faults are noted in `reading`. */
@@ -15,10 +18,6 @@ export function organizationOf(
   const { faults } = reading
   const place = `organizations > ${id}`
   const hop = org.nextHop
-  if ((hop.user === undefined) !== (hop.password === undefined))
-    faults.push(`${place} > nextHop: user and password go together`)
-  const password = secretOf(reading, hop.password, `${place} > nextHop > password`)
-  const auth = hop.user === undefined || password === null ? {} : { auth: { user: hop.user, password } }
   const loopSecret = secretOf(reading, org.loopSecret, `${place} > loopSecret`)
   if (loopSecret !== null && !/^[A-Za-z0-9_-]{16,128}$/.test(loopSecret)) {
     faults.push(
@@ -42,13 +41,32 @@ export function organizationOf(
       implicitTls: hop.implicitTls ?? false,
       connections: hop.connections ?? 20,
       ...tlsPolicyOf(reading, hop, place),
-      ...auth,
+      ...authOf(reading, hop, `${place} > nextHop`),
     },
     microsoft: hop.microsoft ?? /\.mail\.protection\.outlook\.com$/i.test(hop.host),
     carryLimit: hop.carryLimit ?? 25_000_000,
     api: apiOf(reading, org.api, `${place} > api`),
     dkim: dkimOf(reading, org, place),
   }
+}
+
+/** What tokens are for at the clouds' SMTP servers. */
+const SMTP_SCOPES = { microsoft: 'https://outlook.office365.com/.default', google: 'https://mail.google.com/' } as const
+
+function authOf(
+  reading: Reading,
+  { user, password, oauth }: ConfigFile['organizations'][string]['nextHop'],
+  place: string,
+): { auth?: SmtpAuth } {
+  const ways = [password, oauth].filter((way) => way !== undefined).length
+  if (ways !== (user === undefined ? 0 : 1)) reading.faults.push(`${place}: user goes together with password or oauth`)
+  const secret = secretOf(reading, password, `${place} > password`)
+  if (user === undefined) return {}
+  if (secret !== null) return { auth: { user, password: secret } }
+  if (oauth === undefined) return {}
+  const at = { place: `${place} > oauth`, said: `cloud ${oauth.cloud}` }
+  const credentials = cloudOf(reading, oauth.cloud, oauth, [SMTP_SCOPES[oauth.cloud]], at)
+  return credentials === null ? {} : { auth: { user, tokens: createCloudTokens(credentials) } }
 }
 
 function tlsPolicyOf(

@@ -34,6 +34,17 @@ const number = (minimum: number, maximum: number) =>
   optional(Type.Integer({ minimum, maximum, ...words(`a whole number from ${minimum} to ${maximum}`) }))
 const Flag = Type.Boolean(words('true or false'))
 
+/** What lets us into a provider's cloud; which of them go together is up to the cloud: config-cloud.ts. */
+const cloudOptions = {
+  tenant: optional(
+    Type.String({ pattern: '^[A-Za-z0-9.-]+$', ...words('the id of a directory, or one of its domains') }),
+  ),
+  clientId: optional(Type.String({ minLength: 1, ...words('the id of an application') })),
+  clientSecret: optional(Secret),
+  serviceAccount: optional(Secret),
+  authority: optional(Origin),
+}
+
 const NextHop = Type.Object(
   {
     host: Host,
@@ -54,6 +65,12 @@ const NextHop = Type.Object(
     implicitTls: optional(Flag),
     user: optional(Type.String({ minLength: 1, ...words('a user name') })),
     password: optional(Secret),
+    oauth: optional(
+      Type.Object(
+        { cloud: oneOf('microsoft', 'google'), ...cloudOptions },
+        { ...closed, ...words('cloud, and with it what lets us in') },
+      ),
+    ),
     connections: number(1, 1000),
     microsoft: optional(Flag),
     signs: optional(Flag),
@@ -78,14 +95,8 @@ const DkimKey = Type.Object(
 const Api = Type.Object(
   {
     provider: oneOf('graph', 'gmail'),
-    tenant: optional(
-      Type.String({ pattern: '^[A-Za-z0-9.-]+$', ...words('the id of a directory, or one of its domains') }),
-    ),
-    clientId: optional(Type.String({ minLength: 1, ...words('the id of an application') })),
-    clientSecret: optional(Secret),
-    serviceAccount: optional(Secret),
+    ...cloudOptions,
     mailboxes: optional(Type.Array(Type.String(), { minItems: 1, ...words('a list of addresses') })),
-    authority: optional(Origin),
     endpoint: optional(Origin),
   },
   { ...closed, ...words('provider, and with it what lets us in') },

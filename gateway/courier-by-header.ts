@@ -16,6 +16,8 @@ export type Letter = {
   readonly mail: OutgoingMail
   /** An earlier attempt may have been delivered: look before sending. */
   readonly again: boolean
+  /** To be said right before the request that sends it. */
+  readonly onDot: () => void
 }
 
 /** What became of a letter: one answer for all recipients; or nothing, since this mailbox is not the provider's. */
@@ -116,7 +118,8 @@ async function letterOf(delivery: Delivery, way: HeaderWay): Promise<Letter | nu
   if (addressing.kind === 'envelope' || fields === null) return null
   const { mailbox, blind } = addressing
   const mail = withBefore(delivery.mail, Buffer.from(bccField(blind), 'latin1'))
-  return { mailbox, recipients: delivery.recipients, fields, mail, again: delivery.again === true }
+  const { recipients, again = false, onDot = () => undefined } = delivery
+  return { mailbox, recipients, fields, mail, again, onDot }
 }
 
 async function readFields(mail: OutgoingMail): Promise<readonly HeaderField[] | null> {

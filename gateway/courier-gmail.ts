@@ -68,10 +68,12 @@ export function createGmailCourier(options: GmailCourierOptions): Courier {
         // A deferral would have the next attempt send without a look.
         if (found === 'unseen') return unknown('whether an earlier attempt was sent cannot be seen')
       }
+      const whole = letter.mail.size > WHOLE ? null : await wholeOf(letter)
+      letter.onDot()
       const called =
-        letter.mail.size > WHOLE
+        whole === null
           ? await sendResumable(api, letter.mailbox, letter.mail, signal, until)
-          : await mailbox.send(await wholeOf(letter))
+          : await mailbox.send(whole)
       const answer = answerOf(called)
       if (answer !== null) return answer
       const afterwards = createGmailMailbox(

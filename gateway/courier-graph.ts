@@ -68,7 +68,7 @@ export function createGraphCourier(options: GraphCourierOptions): Courier {
       // What follows a lost answer must be possible although the time is up.
       const afterwards = () =>
         createGraphMailbox(api, letter.mailbox, AbortSignal.timeout(lookMs), performance.now() + lookMs)
-      return finish({ mailbox, afterwards, id, lookMs }, detached, signal, api.requestMs)
+      return finish({ mailbox, afterwards, id, lookMs, onDot: letter.onDot }, detached, signal, api.requestMs)
     },
   })
 }
@@ -78,6 +78,7 @@ type Draft = {
   readonly afterwards: () => GraphMailbox
   readonly id: string
   readonly lookMs: number
+  readonly onDot: () => void
 }
 
 async function finish(
@@ -94,6 +95,7 @@ async function finish(
       if (failed !== null) return failed
     }
     sending = true
+    draft.onDot()
     const called = await mailbox.send(id)
     if (called.kind === 'undone') sending = false
     if (called.kind === 'reply') {

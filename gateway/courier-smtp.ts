@@ -1,6 +1,7 @@
 import { isAscii as octetsAreAscii } from 'node:buffer'
 import type { Capabilities, Courier, Delivery, OutgoingMail, RecipientResult } from './courier.ts'
 import { notDelivered, refusedHere } from './recipient-result.ts'
+import type { SmtpAuth } from './smtp-auth.ts'
 import { GreetingFault, type NextHop, type PhaseTimeouts, phaseTimeouts } from './smtp-client.ts'
 import { isAscii, isPath } from './smtp-path.ts'
 import { createSmtpPool, type Leased, type SmtpPool } from './smtp-pool.ts'
@@ -16,7 +17,7 @@ export type SmtpCourierOptions = {
   /** {@link defaultTlsPolicy} if absent. */
   readonly tls?: TlsPolicy
   readonly implicitTls?: boolean
-  readonly auth?: { readonly user: string; readonly password: string }
+  readonly auth?: SmtpAuth
   /** At the same time; more cost the next hop memory. 20 if absent. */
   readonly connections?: number
   /** The most that one mail may take, milliseconds; the client behind us waits meanwhile. 240,000 if absent. */

@@ -38,7 +38,7 @@ const PLAIN = /^[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]+@[A-Za-z0-9.-]+$/
  * mailbox. What cannot be read is not guessed at: it goes by the envelope.
  */
 export function addressingOf(
-  delivery: Pick<Delivery, 'sender' | 'recipients' | 'mail'>,
+  delivery: Pick<Delivery, 'sender' | 'recipients' | 'mail' | 'wishes'>,
   fields: readonly HeaderField[],
   way: HeaderWay,
 ): Addressing {
@@ -52,6 +52,7 @@ export function addressingOf(
     return envelope('an address needs SMTPUTF8 or quotes')
   }
   if (delivery.recipients.length > RECIPIENTS) return envelope('there are too many recipients')
+  if (wishesForMore(delivery.wishes)) return envelope('the sender asked for a receipt, or for no report at all')
   if (fields.some((field) => field.key.startsWith('resent-'))) return envelope('the mail was resent')
   if (!isFrom(fields, mailbox)) return envelope('From or Sender is not the mailbox')
   const named = namedIn(fields)
@@ -67,6 +68,12 @@ export function addressingOf(
 /** The field, folded, to stand first in the mail; '' where there is nobody to name. */
 export function bccField(blind: readonly string[]): string {
   return blind.length === 0 ? '' : `Bcc: ${blind.join(',\r\n ')}\r\n`
+}
+
+/** More than what mailboxes are told of anyway: failures and delays (RFC 3461 4.1). */
+function wishesForMore(wishes: Delivery['wishes']): boolean {
+  const notify = [...(wishes?.of.values() ?? [])].flatMap((wish) => wish.notify ?? [])
+  return notify.includes('SUCCESS') || notify.includes('NEVER')
 }
 
 function isFrom(fields: readonly HeaderField[], mailbox: Address): boolean {

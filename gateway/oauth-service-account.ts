@@ -1,4 +1,5 @@
-import { importPKCS8, SignJWT } from 'jose'
+import { createPrivateKey } from 'node:crypto'
+import { SignJWT } from 'jose'
 import { createTokenSource, type TokenSource } from './oauth-token.ts'
 
 /** What a Google service account's key file says of it. */
@@ -19,6 +20,7 @@ const LIFETIME = '1h'
 /** Tokens of a service account that acts for a mailbox by domain-wide delegation: a JWT signed RS256 is the grant (RFC 7523). */
 export function createServiceAccountTokens(options: ServiceAccountOptions): TokenSource {
   const { email, keyId, privateKey, tokenUrl, scopes } = options
+  const key = createPrivateKey(privateKey)
   return createTokenSource({
     url: tokenUrl,
     per: 'mailbox',
@@ -31,7 +33,7 @@ export function createServiceAccountTokens(options: ServiceAccountOptions): Toke
         .setAudience(tokenUrl)
         .setIssuedAt()
         .setExpirationTime(LIFETIME)
-        .sign(await importPKCS8(privateKey, 'RS256')),
+        .sign(key),
     }),
   })
 }
@@ -46,8 +48,18 @@ export function readServiceAccount(text: string): (ServiceAccount & { readonly t
   }
   const { client_email: email, private_key_id: keyId, private_key: privateKey, token_uri: tokenUrl } = file
   if (typeof email !== 'string' || typeof keyId !== 'string' || typeof privateKey !== 'string') return null
-  if (!privateKey.includes('-----BEGIN PRIVATE KEY-----')) return null
-  return { email, keyId, privateKey, tokenUrl: typeof tokenUrl === 'string' ? tokenUrl : DEFAULT_TOKEN_URL }
+  const url = tokenUrl ?? DEFAULT_TOKEN_URL
+  if (!isRsaKey(privateKey) || typeof url !== 'string' || !URL.canParse(url)) return null
+  return { email, keyId, privateKey, tokenUrl: url }
+}
+
+function isRsaKey(pem: string): boolean {
+  try {
+    return createPrivateKey(pem).asymmetricKeyType === 'rsa'
+  } catch {
+    // Whatever is wrong with it, it is no key; the text of the error may hold parts of it.
+    return false
+  }
 }
 
 const DEFAULT_TOKEN_URL = 'https://oauth2.googleapis.com/token'

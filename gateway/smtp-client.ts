@@ -1,5 +1,6 @@
 import { readCapabilities } from './capabilities.ts'
 import type { Capabilities } from './courier.ts'
+import { authenticate, type SmtpAuth } from './smtp-auth.ts'
 import type { Reply } from './smtp-reply.ts'
 import { openSecureWire, openWire, type Wire, WireFault } from './smtp-wire.ts'
 import { mayBeClear, type TlsPolicy } from './tls-policy.ts'
@@ -12,8 +13,8 @@ export type NextHop = {
   readonly implicitTls: boolean
   /** Said in EHLO: a name of this machine. */
   readonly helo: string
-  /** AUTH PLAIN or LOGIN; never without TLS. */
-  readonly auth: { readonly user: string; readonly password: string } | null
+  /** AUTH PLAIN, LOGIN or XOAUTH2; never without TLS. */
+  readonly auth: SmtpAuth | null
 }
 
 /** The most that each step may take, milliseconds. */
@@ -91,8 +92,10 @@ async function greet(wire: Wire, hop: NextHop, timeouts: PhaseTimeouts): Promise
   }
   if (hop.auth !== null) {
     if (!tls)
-      throw new GreetingFault('4.7.0', 'a password is set for the next hop, and it offers no TLS to send it over')
-    await authenticate(wire, hop.auth, offers.get('AUTH') ?? '', timeouts)
+      throw new GreetingFault('4.7.0', 'a sign-in is set for the next hop, and it offers no TLS to send it over')
+    const said = (command: string) => ask(wire, command, timeouts.command)
+    const fault = await authenticate(said, hop.auth, offers.get('AUTH') ?? '', timeouts.command)
+    if (fault !== null) throw new GreetingFault(fault.enhanced, fault.text, fault.reply)
   }
   return { wire, capabilities: readCapabilities(offers, tls) }
 }
@@ -111,25 +114,6 @@ async function sayHello(wire: Wire, hop: NextHop, timeouts: PhaseTimeouts): Prom
   const old = await ask(wire, `HELO ${hop.helo}\r\n`, timeouts.command)
   if (old.code !== 250) throw new GreetingFault('4.3.2', 'the next hop refused our greeting', old)
   return new Map()
-}
-
-async function authenticate(
-  wire: Wire,
-  auth: { readonly user: string; readonly password: string },
-  offered: string,
-  timeouts: PhaseTimeouts,
-): Promise<void> {
-  const ways = offered.toUpperCase().split(' ')
-  const base64 = (text: string) => Buffer.from(text, 'utf8').toString('base64')
-  let reply: Reply
-  if (ways.includes('PLAIN')) {
-    reply = await ask(wire, `AUTH PLAIN ${base64(`\0${auth.user}\0${auth.password}`)}\r\n`, timeouts.command)
-  } else if (ways.includes('LOGIN')) {
-    reply = await ask(wire, 'AUTH LOGIN\r\n', timeouts.command)
-    if (reply.code === 334) reply = await ask(wire, `${base64(auth.user)}\r\n`, timeouts.command)
-    if (reply.code === 334) reply = await ask(wire, `${base64(auth.password)}\r\n`, timeouts.command)
-  } else throw new GreetingFault('4.7.0', 'the next hop offers neither AUTH PLAIN nor AUTH LOGIN')
-  if (reply.code !== 235) throw new GreetingFault('4.7.8', 'the next hop did not accept our sign-in', reply)
 }
 
 async function ask(wire: Wire, command: string, timeoutMs: number): Promise<Reply> {

@@ -1,3 +1,4 @@
+import { generateKeyPairSync } from 'node:crypto'
 import { chmodSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
@@ -6,9 +7,10 @@ import { type ApiConfig, apiOf } from '../../gateway/config-api.ts'
 import type { Reading } from '../../gateway/config-reading.ts'
 import type { ConfigFile } from '../../gateway/config-schema.ts'
 
+const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 })
 const account = {
   ...{ client_email: 'gateway@project.example', private_key_id: 'k' },
-  private_key: '-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n',
+  private_key: privateKey.export({ type: 'pkcs8', format: 'pem' }),
 }
 const folder = t.testdir({
   secret: 'very secret',
@@ -46,7 +48,7 @@ t.test('each provider has its defaults', (t) => {
   })
   t.match(read(gmail), {
     faults: '',
-    api: { endpoint: 'https://gmail.googleapis.com', tokenUrl: 'https://oauth2.googleapis.com/token' },
+    api: { endpoint: 'https://gmail.googleapis.com', credentials: { tokenUrl: 'https://oauth2.googleapis.com/token' } },
   })
   t.same(read({ ...gmail, mailboxes: ['Anna@ACME.example'] }).api?.mailboxes, new Set(['anna@acme.example']))
   t.end()

@@ -161,6 +161,14 @@ export function courierContract(t: Test, open: (t: Test) => Promise<Errand>): vo
     t.ok(Buffer.from(delivered()[0]?.text ?? '', 'latin1').equals(Buffer.concat(chunks)))
   })
 
+  t.test('whoever gives onDot is told once, before the provider has the mail', async (t) => {
+    const { courier, delivered } = await open(t)
+    const had: number[] = []
+    const { results } = await courier.deliver(deliveryOf(both, { onDot: () => had.push(delivered().length) }))
+    t.ok(results.every(({ outcome }) => outcome === 'sent'))
+    t.same(had, [0])
+  })
+
   t.test('close lets it end, and can be said twice', async (t) => {
     const { courier } = await open(t)
     await courier.close()

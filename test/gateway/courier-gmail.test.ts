@@ -1,3 +1,4 @@
+import { generateKeyPairSync } from 'node:crypto'
 import { createServer as createEmulator } from '@emulators/core'
 import { getGoogleStore, googlePlugin, seedFromConfig } from '@emulators/google'
 import t, { type Test } from 'tap'
@@ -202,12 +203,10 @@ t.test('a mail beyond 36,700,160 octets goes by SMTP', async (t) => {
 })
 
 t.test("a key file of Google's console is read, and nothing else", (t) => {
-  const file = {
-    type: 'service_account',
-    client_email: 'a@b.example',
-    private_key_id: 'k',
-    private_key: '-----BEGIN PRIVATE KEY-----\nx',
-  }
+  const asPem = { type: 'pkcs8', format: 'pem' } as const
+  const rsa = generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey.export(asPem)
+  const other = generateKeyPairSync('ed25519').privateKey.export(asPem)
+  const file = { type: 'service_account', client_email: 'a@b.example', private_key_id: 'k', private_key: rsa }
   t.match(readServiceAccount(JSON.stringify(file)), {
     email: 'a@b.example',
     tokenUrl: 'https://oauth2.googleapis.com/token',
@@ -215,8 +214,9 @@ t.test("a key file of Google's console is read, and nothing else", (t) => {
   t.match(readServiceAccount(JSON.stringify({ ...file, token_uri: 'https://x.example/t' })), {
     tokenUrl: 'https://x.example/t',
   })
-  for (const text of ['', '[]', 'null', '{"client_email": "x"}', JSON.stringify({ ...file, private_key: 'x' })]) {
-    t.equal(readServiceAccount(text), null, text)
+  const wrong = [{ private_key: 'x' }, { private_key: other }, { private_key_id: 1 }, { token_uri: 'token' }]
+  for (const text of ['', '[]', 'null', '{}', ...wrong.map((part) => JSON.stringify({ ...file, ...part }))]) {
+    t.equal(readServiceAccount(text), null)
   }
   t.end()
 })

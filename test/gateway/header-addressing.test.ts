@@ -53,6 +53,26 @@ t.test('every other goes by the envelope', (t) => {
   t.end()
 })
 
+t.test('who asked for a receipt, or for no report at all, goes by the envelope', (t) => {
+  const text = letter(['bo@example.org'])
+  const fields = parseHeader(Buffer.from(text))?.fields ?? []
+  for (const [notify, kind] of [
+    [null, 'header'],
+    [['FAILURE', 'DELAY'], 'header'],
+    [['FAILURE', 'SUCCESS'], 'envelope'],
+    [['NEVER'], 'envelope'],
+  ] as const) {
+    const wishes = {
+      ret: null,
+      envid: null,
+      of: new Map([['bo@example.org', { notify, orcpt: 'rfc822;bo@example.org' }]]),
+    }
+    const delivery = { sender: 'anna@acme.example', recipients: ['bo@example.org'], mail: mailOf(text), wishes }
+    t.equal(addressingOf(delivery, fields, way).kind, kind, String(notify))
+  }
+  t.end()
+})
+
 t.test('only from mailboxes that are configured', (t) => {
   const mailboxes = (...list: string[]) => ({
     ...way,
