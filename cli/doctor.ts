@@ -4,6 +4,7 @@ import { type Config, ConfigError, loadConfig } from '../gateway/config.ts'
 import type { Config as KeyServerConfig } from '../keyserver/config.ts'
 import { ConfigError as KeyServerConfigError, loadConfig as loadKeyServerConfig } from '../keyserver/config-file.ts'
 import { domainOf, type OrgId, parseAddress } from '../protocol/identifiers.ts'
+import { apiFindings } from './doctor-api.ts'
 import { canaryFindings } from './doctor-canary.ts'
 import { certificateFindings } from './doctor-certificates.ts'
 import { diskFindings } from './doctor-disk.ts'
@@ -107,6 +108,7 @@ async function examine(
     ...certificateFindings(config, keyServer, now()),
     ...answered.findings,
     ...(await each((org) => nextHopFindings(org))),
+    ...(await each((org) => apiFindings(org, domainsOf(org.id)))),
     ...(await each((org) => loopFindings(config, org))),
     ...(await spoolFindings(config, now())),
     ...(await diskFindings(folders)),

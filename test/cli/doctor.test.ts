@@ -1,4 +1,5 @@
 import { readFileSync, writeFileSync } from 'node:fs'
+import { createServer as createHttpServer } from 'node:http'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import t from 'tap'
@@ -162,6 +163,33 @@ t.test('next hop: not there, without TLS, with TLS of others, with the right TLS
   const right = await at(secure.port, { mode: 'verify', ca: 'certs/ca.pem', name: 'localhost' })
   t.match(right.of('ok', 'next hop'), /TLS \(verify\)/)
   t.equal(right.code, 0)
+})
+
+t.test('a provider’s API: whether sign-in gives a token', async (t) => {
+  let right = true
+  const cloud = createHttpServer((_, response) => {
+    response.writeHead(right ? 200 : 401, { 'content-type': 'application/json' })
+    response.end(JSON.stringify(right ? { access_token: 'token', expires_in: 3600 } : { error: 'invalid_client' }))
+  })
+  await new Promise<void>((resolve) => cloud.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => new Promise<void>((resolve) => void cloud.close(() => resolve())))
+  const bound = cloud.address()
+  const authority = `http://127.0.0.1:${bound !== null && typeof bound === 'object' ? bound.port : 0}`
+  writeFileSync(join(folder, 'client.secret'), 'the client secret', { mode: 0o600 })
+  const clientSecret = { file: 'client.secret' }
+  const api = {
+    provider: 'graph',
+    tenant: 'acme.example',
+    clientId: 'an-id',
+    clientSecret,
+    endpoint: authority,
+    authority,
+  }
+  t.match((await ask(changed({ api }))).of('ok', 'next hop'), /\(graph\): sign-in for acme\.example gives a token/)
+  right = false
+  const refused = await ask(changed({ api }))
+  t.match(refused.of('broken', 'next hop'), /no token for .*HTTP 401: invalid_client.*renew the secret/)
+  t.notMatch(JSON.stringify(refused.findings), /the client secret/)
 })
 
 t.test(
