@@ -16,12 +16,14 @@ const WRITABLE = /^[^\s<>()[\],;:\\"@\p{C}]+@[^\s<>()\\",;@\p{C}]+$/u
 /** The mailboxes of an unfolded address field; groups are taken apart. Never throws; what is no address is left out. */
 export function listedAddresses(value: string): Listed[] {
   const listed: Listed[] = []
+  const text = unquoted(value)
   for (const { name, address } of parse(value.slice(0, VALUE_LIMIT), { flatten: true })) {
     if (listed.length === LIMIT) break
     // The parser guesses at broken fields, and may make up an address that nobody wrote.
     if (!isWritable(address) || !value.includes(address)) continue
     const written = withAsciiDomain(address)
-    if (written !== '') listed.push({ name, address: written })
+    // It joins what stands on both sides of an address to a name that nobody wrote either.
+    if (written !== '') listed.push({ name: text.includes(unquoted(name)) ? name : '', address: written })
   }
   return listed
 }
@@ -46,6 +48,11 @@ function phraseWords(name: string): string[] {
   if (/[^\x20-\x7e]/.test(text) || text.length > 200) return encodedWords(text)
   if (/^[\w!#$%&'*+\-/=?^`{|}~ ]+$/.test(text)) return text.split(' ')
   return [`"${text.replace(/[\\"]/g, '\\$&')}"`]
+}
+
+/** What quoting may add or take away is left out. */
+function unquoted(text: string): string {
+  return text.replace(/[\s"\\]+/g, '')
 }
 
 function isWritable(address: string): boolean {
