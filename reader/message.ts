@@ -25,8 +25,13 @@ export type Message = {
   readonly sealedAgain: 'smime' | 'pgp' | null
 }
 
+/** The parser keeps every line by itself: millions of them would hold the page up for minutes. Base64 has longer lines than these. */
+const SHORT_LINE = 40
+const SHORT_LINES = 300_000
+
 /** Reads a message (RFC 5322, MIME); null if it cannot be read. Messages inside the message stay files. */
 export async function parseMessage(octets: Uint8Array<ArrayBuffer>): Promise<Message | null> {
+  if (hasTooManyLines(octets)) return null
   try {
     const parser = new PostalMime({ forceRfc822Attachments: true, maxNestingDepth: 64 })
     const email = await parser.parse(octets)
@@ -45,6 +50,14 @@ export async function parseMessage(octets: Uint8Array<ArrayBuffer>): Promise<Mes
     // Nesting or header limits of the parser, or a fault in it: the message can still be saved as it is.
     return null
   }
+}
+
+function hasTooManyLines(octets: Uint8Array): boolean {
+  let short = 0
+  for (let start = 0, end = octets.indexOf(10); end !== -1; start = end + 1, end = octets.indexOf(10, start)) {
+    if (end - start < SHORT_LINE && ++short > SHORT_LINES) return true
+  }
+  return false
 }
 
 type TextItem = { readonly type: string; readonly value: unknown }

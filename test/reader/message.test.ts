@@ -101,3 +101,15 @@ t.test('every message of the corpus is read, or honestly given up', { skip: abse
   t.comment(`${readable} read, ${refused} given up`)
   t.ok(readable > refused * 20)
 })
+
+t.test('a message of millions of short lines is not read, rather than holding the page up', async (t) => {
+  const started = performance.now()
+  t.equal(await read(mail('Subject: many', '', '\r\n'.repeat(3_000_000))), null)
+  t.equal(await read(mail('Content-Type: multipart/mixed; boundary=b', '', '--b\r\n\r\nx\r\n'.repeat(500_000))), null)
+  t.ok(performance.now() - started < 5_000)
+  const base64 = `${'A'.repeat(76)}\r\n`.repeat(320_000)
+  t.ok(
+    await read(mail('Content-Type: application/zip', 'Content-Transfer-Encoding: base64', '', base64)),
+    '25 MB of base64 are',
+  )
+})
