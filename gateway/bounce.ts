@@ -54,6 +54,8 @@ export function composeBounce(parts: BounceParts): Delivery {
   return {
     sender: '',
     recipients: [parts.sender],
+    // RFC 8689 5: what is said of a mail is protected as the mail is.
+    ...(parts.wishes?.requireTls ? { wishes: { ret: null, envid: null, requireTls: true, of: new Map() } } : {}),
     mail: {
       size: octets.length,
       smtputf8: utf8,

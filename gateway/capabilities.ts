@@ -1,7 +1,7 @@
 import type { Capabilities } from './courier.ts'
 
-/** What the keywords of an EHLO answer (upper case, with their parameters) offer. */
-export function readCapabilities(offers: ReadonlyMap<string, string>, tls: boolean): Capabilities {
+/** What the keywords of an EHLO answer (upper case, with their parameters) offer; `verified`: TLS is demanded and its certificate looked at. */
+export function readCapabilities(offers: ReadonlyMap<string, string>, tls: boolean, verified: boolean): Capabilities {
   const size = offers.get('SIZE')
   return {
     smtputf8: offers.has('SMTPUTF8'),
@@ -12,5 +12,6 @@ export function readCapabilities(offers: ReadonlyMap<string, string>, tls: boole
     tls,
     offersSize: offers.has('SIZE'),
     dsn: offers.has('DSN'),
+    requireTls: tls && verified && offers.has('REQUIRETLS'),
   }
 }

@@ -154,6 +154,13 @@ async function refusalsBefore(can: Capabilities, delivery: Delivery): Promise<Re
   if (can.size !== null && mail.size > can.size) {
     return refuse(552, '5.3.4', `the next hop takes at most ${can.size} octets, and this mail has ${mail.size}`)
   }
+  if (delivery.wishes?.requireTls && !can.requireTls) {
+    return refuse(
+      550,
+      '5.7.30',
+      'the sender requires TLS all the way (REQUIRETLS), which the next hop does not promise',
+    )
+  }
   const utf8Text = 'an address needs SMTPUTF8, which the next hop does not offer'
   if (!can.smtputf8 && (mail.smtputf8 || !isAscii(sender))) return refuse(553, '5.6.7', utf8Text)
   if (!can.eightBitMime && (mail.eightBit ?? (await holdsEightBit(mail)))) {

@@ -27,7 +27,7 @@ export type Delivery = {
   readonly signal?: AbortSignal
   /** An earlier attempt at these recipients may have reached them: a courier that can look does so before it sends. */
   readonly again?: boolean
-  /** What the sender wished to be told (RFC 3461), for a next hop that offers DSN. */
+  /** What the sender wished to be told (RFC 3461), for a next hop that offers DSN; and whether TLS is a must all the way (RFC 8689). */
   readonly wishes?: DeliveryWishes
   /**
    * Said right before the last octets leave. From then on the budget no longer ends the delivery, only the answer to the dot does, or ten minutes
@@ -73,6 +73,8 @@ export type Capabilities = {
   readonly offersSize: boolean
   /** Delivery status notifications (RFC 3461). */
   readonly dsn: boolean
+  /** REQUIRETLS (RFC 8689), said over verified TLS. */
+  readonly requireTls?: boolean
   readonly tls: boolean
 }
 

@@ -3,7 +3,12 @@ import type { IntakeRecipient } from './intake.ts'
 /** What a client wished to be told (RFC 3461), with MAIL and with each RCPT. */
 
 /** RET and ENVID as given (xtext decoded); null without. */
-export type MessageWish = { readonly ret: 'FULL' | 'HDRS' | null; readonly envid: string | null }
+export type MessageWish = {
+  readonly ret: 'FULL' | 'HDRS' | null
+  readonly envid: string | null
+  /** REQUIRETLS (RFC 8689): only over verified TLS, to a next hop that promises the same. */
+  readonly requireTls?: boolean
+}
 
 export type RecipientWish = Pick<IntakeRecipient, 'notify' | 'orcpt'>
 

@@ -16,6 +16,7 @@ const OUTSIDE = new Set([
     'x-auto-response-suppress',
     'importance',
     'msip_labels',
+    'tls-required',
     'subject',
   ],
 ])
@@ -166,10 +167,7 @@ function allWords(fields: readonly Buffer[]): ReadonlySet<string> {
 }
 
 function withUnicodeDomains(text: string): string {
-  // Run by run: an expression that looks for xn-- inside a run takes time by the square of its length. No domain is longer than 253.
-  return text.replace(/[^\s<>(),;:"@]+/g, (run) =>
-    run.length <= 253 && /xn--/i.test(run) ? domainToUnicode(run) || run : run,
-  )
+  return text.replace(/[^\s<>(),;:"@]*xn--[^\s<>(),;:"@]*/gi, (domain) => domainToUnicode(domain) || domain)
 }
 
 /** Runs of ASCII letters and digits, and single characters beyond ASCII: coding may part and join those. */

@@ -32,6 +32,7 @@ const answers = {
   'bad-recipient': [501, '5.1.3', 'RCPT TO is not an address that can be handled'],
   'needs-smtputf8': [553, '5.6.7', 'the address needs SMTPUTF8, which was not asked for'],
   'next-hop-smtputf8': [553, '5.6.7', 'the address needs SMTPUTF8, which the next hop does not offer'],
+  'require-tls': [550, '5.7.30', 'REQUIRETLS is asked for, and the next hop does not promise it'],
   egress: [554, '5.6.0', 'the message was stopped by the last look at what leaves'],
   'key-server': [451, '4.3.0', 'the key server cannot answer now; nothing was sent, try again'],
   policy: [451, '4.3.0', 'the policy of the organization is not known yet; nothing was sent, try again'],

@@ -24,6 +24,7 @@ import { madeSecret } from './made-secret.ts'
 import { createMetrics } from './metrics.ts'
 import { createMtlsClient } from './mtls-client.ts'
 import { loadNoticeTemplates } from './notice.ts'
+import { createOffers } from './offers.ts'
 import { createOpsServer } from './ops.ts'
 import type { Organization } from './organization.ts'
 import { keepOutcomes } from './outcome-keeper.ts'
@@ -124,12 +125,11 @@ export async function startGateway(config: Config, log: Log, now: () => Date = (
     host: config.name,
     folder: scratch,
     receivedLimit: config.limits.received,
-    sizeLimit: config.limits.size,
     dataTimeoutMs: config.limits.dataMs,
     budgetMs: config.limits.budgetMs,
     domainsOf: (org) => policies.get(org)?.domains ?? null,
     limits: createLimits(config.limits.rates),
-    carriesUtf8: (org) => organizations.get(org)?.courier.capabilities()?.smtputf8 !== false,
+    offers: createOffers({ organizations, policyOf: (org) => policies.get(org), sizeLimit: config.limits.size }),
     log,
     metrics,
     now,

@@ -52,6 +52,7 @@ export function addressingOf(
     return envelope('an address needs SMTPUTF8 or quotes')
   }
   if (delivery.recipients.length > RECIPIENTS) return envelope('there are too many recipients')
+  if (delivery.wishes?.requireTls) return envelope('TLS is a must all the way, which no API promises')
   if (wishesForMore(delivery.wishes)) return envelope('the sender asked for a receipt, or for no report at all')
   if (fields.some((field) => field.key.startsWith('resent-'))) return envelope('the mail was resent')
   if (!isFrom(fields, mailbox)) return envelope('From or Sender is not the mailbox')

@@ -60,6 +60,7 @@ export const headerTable: readonly Row[] = [
   row('X-Auto-Response-Suppress', 'outside', 'first', 'words'),
   row('List-*', 'outside', 'all', 'words'),
   row('Importance', 'outside', 'first', 'words'),
+  row('TLS-Required', 'outside', 'first', 'words', 'RFC 8689: for servers further on'),
   row('msip_labels', 'outside', 'first', 'text'),
   row('X-MS-Exchange-*', 'microsoft', 'all', 'words'),
   row('X-LD-Processed', 'microsoft', 'all', 'words'),

@@ -2,9 +2,10 @@ import { once } from 'node:events'
 import { type BlockList, createServer, type Socket } from 'node:net'
 import type { Accounts } from './accounts.ts'
 import { createFrontDoor, REFUSALS } from './front-door.ts'
+import type { Offers } from './offers.ts'
 import { authoritiesOf, type ProofRule } from './proof.ts'
 import { createSessions, type SessionParts } from './session.ts'
-import { StrictServer } from './smtp-connection.ts'
+import { type StrictOptions, StrictServer } from './smtp-connection.ts'
 
 export type ListenerOptions = {
   /** For logs and the ready line. */
@@ -77,7 +78,7 @@ export async function openListener(options: ListenerOptions, parts: SessionParts
 function createDesk(options: ListenerOptions, parts: SessionParts) {
   let draining = false
   const sessions = createSessions(parts)
-  const server = new StrictServer({
+  const settings: StrictOptions = {
     ...sessions,
     onData(stream, session, callback) {
       sessions.onData(stream, session, (error, message) => {
@@ -89,7 +90,6 @@ function createDesk(options: ListenerOptions, parts: SessionParts) {
     banner: 'Sealpost',
     heloResponse: '%s greets %s',
     logger: false,
-    size: parts.sizeLimit,
     maxRecipients: options.recipientLimit,
     maxCommandLength: 4096,
     socketTimeout: options.idleTimeoutMs,
@@ -103,7 +103,8 @@ function createDesk(options: ListenerOptions, parts: SessionParts) {
     bareNewlines: options.bareNewlines,
     ...signInOptions(options, parts.accounts),
     ...tlsOptions(options, parts.rules),
-  })
+  }
+  const server = new StrictServer(announceWith(settings, parts.offers))
   // Clients that go away or fail at TLS are no failure of ours.
   server.on('error', (cause) => parts.log.info('connection failed', { listener: options.name, cause }))
 
@@ -142,6 +143,17 @@ function roomFor(options: ListenerOptions): number {
 function pause(ms: number): Promise<void> {
   return new Promise((resolve) => {
     setTimeout(resolve, ms).unref()
+  })
+}
+
+/** The library asks again at each EHLO, and what next hops offer is known better as time goes by. */
+function announceWith(settings: StrictOptions, offers: Offers): StrictOptions {
+  const asked = (get: () => unknown) => ({ get, enumerable: true })
+  return Object.defineProperties(settings, {
+    size: asked(() => offers.any().size),
+    hideSMTPUTF8: asked(() => !offers.any().smtpUtf8),
+    hide8BITMIME: asked(() => !offers.any().eightBit),
+    hideREQUIRETLS: asked(() => offers.any().requireTls !== true),
   })
 }
 

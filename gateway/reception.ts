@@ -20,8 +20,6 @@ export type Reception = {
   readonly folder: string
   /** More Received fields are taken for a circle (RFC 5321 6.3). */
   readonly receivedLimit: number
-  /** Octets, as announced by SIZE. */
-  readonly sizeLimit: number
   /** The content must be in within this time, milliseconds. */
   readonly dataTimeoutMs: number
   /** From the dot to the reply, milliseconds. */
@@ -88,7 +86,7 @@ async function readContent(reception: Reception, stream: DataStream): Promise<Co
   }
   try {
     if (failure !== null) throw failure
-    judgeStream(reception, stream)
+    judgeStream(stream)
     const content = await writer.finish()
     if (content === null) throw new GatewayError('header-too-large')
     return content
@@ -98,14 +96,16 @@ async function readContent(reception: Reception, stream: DataStream): Promise<Co
   }
 }
 
-function judgeStream(reception: Reception, stream: DataStream): void {
+function judgeStream(stream: DataStream): void {
   const { fault } = stream
   if (fault !== null) {
     const words = `the message holds a bare ${fault.kind} in line ${fault.line}; lines must end in CRLF (RFC 5321 2.3.8)`
     throw new GatewayError('bare-newline', { words })
   }
   if (!stream.sizeExceeded) return
-  throw new GatewayError('too-large', { words: `the message is larger than ${reception.sizeLimit} octets` })
+  throw new GatewayError('too-large', {
+    words: `the message has ${stream.byteLength} octets, more than can be delivered`,
+  })
 }
 
 /** The message with all that is proven about it, or a {@link GatewayError}. */

@@ -10,6 +10,7 @@ import type { IntakeRecipient, Mailbox } from './intake.ts'
 import type { Limits } from './limits.ts'
 import type { Log } from './log.ts'
 import type { Metrics } from './metrics.ts'
+import type { Offers } from './offers.ts'
 import { authoritiesOf, type Proof, type ProofRule, proveClient, proveSender } from './proof.ts'
 import { type Envelope, type Reception, receive } from './reception.ts'
 import { createSignIns, type SignIns } from './sign-ins.ts'
@@ -23,8 +24,7 @@ export type SessionParts = Reception & {
   readonly accounts: Accounts | null
   /** The domains of the organization's active policy; null while none is known. */
   readonly domainsOf: (org: OrgId) => readonly string[] | null
-  /** False where the organization's next hop is known not to offer SMTPUTF8. */
-  readonly carriesUtf8: (org: OrgId) => boolean
+  readonly offers: Offers
   /** What is known to be down, without which this organization's mail cannot be taken now. */
   readonly unavailable?: (org: OrgId) => GatewayErrorCode | null
   readonly limits: Limits
@@ -45,7 +45,7 @@ type State = {
   limited: string | null
 }
 
-const MAIL_PARAMETERS = ['SIZE', 'BODY', 'SMTPUTF8', 'AUTH', 'RET', 'ENVID']
+const MAIL_PARAMETERS = ['SIZE', 'BODY', 'SMTPUTF8', 'AUTH', 'RET', 'ENVID', 'REQUIRETLS']
 const RCPT_PARAMETERS = ['NOTIFY', 'ORCPT']
 const SIGN_INS = 3
 
@@ -110,6 +110,7 @@ export function createSessions(parts: SessionParts): Handlers {
     if (result.kind === 'refused') throw new GatewayError(result.code)
     state.proof = result.proof
     checkReach(state)
+    checkOffers(given, state)
     checkNextHop(sender, state, 'MAIL FROM')
     state.limited = account?.user ?? sender?.address ?? null
     const size = given.args === false ? undefined : given.args.SIZE
@@ -127,6 +128,18 @@ export function createSessions(parts: SessionParts): Handlers {
     allow(parts.limits.recipient(clientOf(session), state.limited))
   }
 
+  /** What was announced before it was known for whom the client sends. */
+  function checkOffers({ args }: SMTPServerAddress, { proof }: State): void {
+    const orgs = [...proof.proven, ...proof.onSecret.map((tenant) => tenant.org)]
+    const offers = orgs.map((org) => parts.offers.of(org))
+    const { SIZE: size, REQUIRETLS: requireTls } = args === false ? {} : args
+    if (requireTls === true && offers.every((offer) => offer.requireTls === false))
+      throw new GatewayError('require-tls')
+    const most = Math.max(...offers.map((offer) => offer.size))
+    if (typeof size !== 'string' || Number(size) <= most) return
+    throw new GatewayError('too-large', { words: `at most ${most} octets can be delivered` })
+  }
+
   function checkReach({ proof }: State): void {
     const orgs = [...proof.proven, ...proof.onSecret.map((tenant) => tenant.org)]
     const reasons = orgs.map((org) => parts.unavailable?.(org) ?? null)
@@ -137,7 +150,7 @@ export function createSessions(parts: SessionParts): Handlers {
   function checkNextHop(mailbox: Mailbox | null, state: State, command: string): void {
     if (mailbox === null || isAscii(mailbox.mailbox)) return
     const orgs = [...state.proof.proven, ...state.proof.onSecret.map((tenant) => tenant.org)]
-    if (orgs.some(parts.carriesUtf8)) return
+    if (orgs.some((org) => parts.offers.of(org).smtpUtf8)) return
     throw new GatewayError('next-hop-smtputf8', { message: `${command} needs SMTPUTF8` })
   }
 
@@ -245,11 +258,12 @@ function checkParameters(given: SMTPServerAddress, known: readonly string[]): vo
 
 /** RET was looked at by the library; a value of none of its kinds did not get here. */
 function wishOf(from: SMTPServerAddress | false): MessageWish {
-  const { RET: ret, ENVID: envid } = from === false || from.args === false ? {} : from.args
+  const { RET: ret, ENVID: envid, REQUIRETLS: requireTls } = from === false || from.args === false ? {} : from.args
   const wanted = typeof ret === 'string' ? ret.toUpperCase() : ''
   return {
     ret: wanted === 'FULL' || wanted === 'HDRS' ? wanted : null,
     envid: typeof envid === 'string' && envid.length <= 100 ? envid : null,
+    ...(requireTls === true ? { requireTls } : {}),
   }
 }
 

@@ -97,7 +97,7 @@ async function greet(wire: Wire, hop: NextHop, timeouts: PhaseTimeouts): Promise
     const fault = await authenticate(said, hop.auth, offers.get('AUTH') ?? '', timeouts.command)
     if (fault !== null) throw new GreetingFault(fault.enhanced, fault.text, fault.reply)
   }
-  return { wire, capabilities: readCapabilities(offers, tls) }
+  return { wire, capabilities: readCapabilities(offers, tls, !mayBeClear(hop.tls)) }
 }
 
 async function sayHello(wire: Wire, hop: NextHop, timeouts: PhaseTimeouts): Promise<ReadonlyMap<string, string>> {

@@ -145,6 +145,7 @@ function mailCommand(client: SmtpClient, delivery: Delivery): string {
   const utf8 = mail.smtputf8 || !isAscii(sender) || recipients.some((recipient) => !isAscii(recipient))
   if (capabilities.smtputf8 && utf8) command += ' SMTPUTF8'
   if (capabilities.dsn && delivery.wishes !== undefined) command += mailWishes(delivery.wishes)
+  if (delivery.wishes?.requireTls) command += ' REQUIRETLS'
   return `${command}\r\n`
 }
 

@@ -64,7 +64,9 @@ export function noticeFor(subject: Subject, options: NoticeOptions): SpoolNotice
     now,
   })
   const id = noticeId(subject.intake, action, results)
-  return { mail, entry: entryOf(id, org, sender, mail, subject.intake, now) }
+  const entry = entryOf(id, org, sender, mail, subject.intake, now)
+  // RFC 8689 5: what is said of a mail is protected as the mail is.
+  return { mail, entry: subject.wish.requireTls ? { ...entry, wish: { ...entry.wish, requireTls: true } } : entry }
 }
 
 function entryOf(

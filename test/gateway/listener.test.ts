@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { createAuthority, issuePair } from '../../cli/authority.ts'
 import { openDialogue } from './dialogue.ts'
-import { annasAccount, open, org, other, ranges } from './open-listener.ts'
+import { always, annasAccount, open, org, other, ranges } from './open-listener.ts'
 
 const mail = 'From: anna@acme.example\r\nSubject: hello\r\n\r\nfirst line\r\n'
 
@@ -186,7 +186,7 @@ t.test('bare newlines are made CRLF where that is configured, and still end noth
 })
 
 t.test('a message beyond the size is refused at MAIL, and where MAIL said nothing, while it streams', async (t) => {
-  const { port, taken, folder } = await open(t, {}, { sizeLimit: 2_000_000 })
+  const { port, taken, folder } = await open(t, {}, { offers: always({ size: 2_000_000 }) })
   const client = await openDialogue(port)
   await client.reply()
   await client.say('EHLO client.example')
@@ -257,7 +257,7 @@ t.test('parameters that would inject, or that are not known, are refused', async
 t.test('addresses that need SMTPUTF8 need it asked for, and a next hop that offers it', async (t) => {
   const utf8 = (text: string) => Buffer.from(text).toString('latin1')
   for (const carries of [true, false]) {
-    const { port, taken } = await open(t, {}, { carriesUtf8: () => carries })
+    const { port, taken } = await open(t, {}, { offers: always({ smtpUtf8: carries }) })
     const client = await openDialogue(port)
     await client.reply()
     await client.say('EHLO client.example')

@@ -7,6 +7,7 @@ import { createLimits } from '../../gateway/limits.ts'
 import { type Listener, type ListenerOptions, openListener } from '../../gateway/listener.ts'
 import { createLog } from '../../gateway/log.ts'
 import { createMetrics, type Metrics } from '../../gateway/metrics.ts'
+import type { Offer, Offers } from '../../gateway/offers.ts'
 import type { Accept } from '../../gateway/reception.ts'
 import type { SessionParts } from '../../gateway/session.ts'
 import { type OrgId, parseOrgId } from '../../protocol/identifiers.ts'
@@ -35,6 +36,12 @@ export function ranges(...list: readonly string[]) {
   const made = blockListOf(list)
   if ('fault' in made) throw new Error(made.fault)
   return made.list
+}
+
+/** What can be delivered, the same for every organization. */
+export function always(offer: Partial<Offer>): Offers {
+  const whole = { size: 4_000_000, smtpUtf8: true, eightBit: true, requireTls: null, ...offer }
+  return { of: () => whole, any: () => whole }
 }
 
 export async function open(
@@ -68,7 +75,6 @@ export async function open(
         host: 'gw.acme.example',
         folder,
         receivedLimit: 10,
-        sizeLimit: 4_000_000,
         dataTimeoutMs: 5000,
         budgetMs: 5000,
       },
@@ -76,7 +82,7 @@ export async function open(
       rules: [{ kind: 'listener', org }],
       accounts: null,
       domainsOf: (id) => (id === org ? ['acme.example'] : ['other.example']),
-      carriesUtf8: () => true,
+      offers: always({ size: 4_000_000 }),
       limits: createLimits({ listener: {}, network: {}, sender: {} }),
       ...parts,
     },
