@@ -116,6 +116,22 @@ key gets a new selector, such as the month: mail under way is still checked agai
     load: async () => (await import('./dkim.ts')).dkim,
   },
   {
+    name: 'queue',
+    summary: 'list, try, hold or drop the mail that a gateway has not delivered yet',
+    help: `sealpost queue list (--config FILE | --data FOLDER) [--json]
+sealpost queue show ID (--config FILE | --data FOLDER) [--json]
+sealpost queue flush (ID | --all) (--config FILE | --data FOLDER)
+sealpost queue hold ID (--config FILE | --data FOLDER)
+sealpost queue drop ID [--bounce] (--config FILE | --data FOLDER)
+
+list and show read the spool on the disk, whether the gateway runs or not; run them as its user. flush tries now, also what is on hold; hold keeps
+a mail, untried, until it is flushed; drop takes it out for good, and with --bounce tells its sender. These three ask the running gateway.
+
+  --config FILE   the gateway's configuration
+  --data FOLDER   its data folder`,
+    load: async () => (await import('./queue.ts')).queue,
+  },
+  {
     name: 'smtp-user',
     summary: 'make an entry for the file of accounts that may sign in to the gateway',
     help: `sealpost smtp-user add NAME --org ORG [--file FILE]

@@ -37,6 +37,8 @@ export type HouseOptions = {
   readonly policy?: string
   /** The ports of the second gateway, `gw2`, where there is one. */
   readonly second?: GatewayPorts
+  /** Of the gateways' listeners; `inline` by default. */
+  readonly delivery?: 'inline' | 'spool'
   /** Laid over what stands in the key server's configuration, member by member. */
   readonly keyserver?: Readonly<Record<string, unknown>>
   /** Laid over what stands in each gateway's. */
@@ -131,7 +133,7 @@ function keyserverConfig(options: HouseOptions, origin: string): Record<string, 
 }
 
 function gatewayConfig(
-  { provider, ports }: HouseOptions,
+  { provider, ports, delivery = 'inline' }: HouseOptions,
   origin: string,
   name: string,
   own: GatewayPorts,
@@ -155,6 +157,7 @@ function gatewayConfig(
         port: own.smtp,
         tls: { mode: 'starttls', cert: 'certs/gateway.pem', key: 'certs/gateway.key' },
         clients: [{ org: 'acme.example', from: 'anyone' }],
+        delivery,
       },
     ],
     keyServer: {

@@ -11,10 +11,9 @@ import type { Metrics } from './metrics.ts'
 import type { Organization } from './organization.ts'
 import type { Known, Spool } from './spool.ts'
 import { type Fates, fateOf } from './spool-attempt.ts'
-import type { SpoolEntry } from './spool-entry.ts'
+import { newSpoolId, type SpoolEntry } from './spool-entry.ts'
 import { returnedFields } from './spool-notice.ts'
 import type { Tally } from './tally.ts'
-import { newId } from './trace.ts'
 
 /** One mail, ready to leave, for the recipients of one envelope. */
 export type Shipment = {
@@ -146,7 +145,7 @@ function entryOf({ org, intake }: Voyage, { id, mail, recipients, sealed }: Ship
   const { size, smtputf8, eightBit } = mail
   return {
     ...{
-      id: newId(),
+      id: newSpoolId(),
       kind: 'message',
       org: org.id,
       envelope: id,

@@ -31,6 +31,7 @@ import { keepOutcomes } from './outcome-keeper.ts'
 import { createPolicyCache } from './policy-cache.ts'
 import { startPolling } from './polling.ts'
 import { createProviderAccounts } from './provider-accounts.ts'
+import { openQueueControl, type QueueControl } from './queue-control.ts'
 import { createSealing } from './sealing.ts'
 import type { SessionParts } from './session.ts'
 import { createSigningKeyRing } from './signing-keys.ts'
@@ -154,10 +155,12 @@ export async function startGateway(config: Config, log: Log, now: () => Date = (
   })
 
   const listeners: Listener[] = []
+  let control: QueueControl | null = null
   const addresses: { name: string; address: string; port: number }[] = []
   const close = async () => {
     await Promise.all(listeners.map((listener) => listener.close()))
     await polling.stop()
+    await control?.close()
     await spooling.close()
     await Promise.all([...organizations.values()].map((org) => org.courier.close()))
     await Promise.all([closeServer(copiesServer), closeServer(opsServer), keyServer.close()])
@@ -174,6 +177,7 @@ export async function startGateway(config: Config, log: Log, now: () => Date = (
       listeners.push(await openListener(options, { ...shared, ...particular }))
     }
     addresses.push(...listeners.map(({ name, address, port }) => ({ name, address, port })))
+    control = await openQueueControl(join(config.data, 'queue.json'), spooling)
     addresses.push(await listen(copiesServer, 'copies', config.copies))
     addresses.push(await listen(opsServer, 'ops', config.ops))
   } catch (error) {

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import type { ConfirmRequest } from '../protocol/gateway-api.ts'
 import type { Address, EnvelopeId, OrgId } from '../protocol/identifiers.ts'
 import type { OutgoingMail, RecipientResult } from './courier.ts'
@@ -6,7 +7,7 @@ import type { IntakeRecipient, Mailbox } from './intake.ts'
 
 /** One mail for the recipients of one envelope, as it is written once: what of it changes is {@link SpoolState}. */
 export type SpoolEntry = {
-  /** 22 characters, base64url: the name of its file. */
+  /** The name of its file: {@link newSpoolId}, or for a notice a digest of what it says. */
   readonly id: string
   /** A notice is mail of our own to a sender: it has no envelope, and nobody is told if it fails. */
   readonly kind: 'message' | 'notice'
@@ -45,6 +46,11 @@ export type SpoolState = {
   readonly held: boolean
   readonly delayTold: boolean
   readonly waiting: readonly Waiting[]
+}
+
+/** 22 hex digits; never taken for an option on a command line. */
+export function newSpoolId(): string {
+  return randomBytes(11).toString('hex')
 }
 
 /** Before the first attempt. */

@@ -5,7 +5,7 @@ import { promisify } from 'node:util'
 import { GatewayError } from './error.ts'
 import type { SpoolEntry, SpoolState } from './spool-entry.ts'
 import { encodeSpoolFile, readSpoolMail, readSpoolMeta, type SpoolContent } from './spool-file.ts'
-import { loadSpoolKey } from './spool-key.ts'
+import { loadSpoolKey, type SpoolKey } from './spool-key.ts'
 
 /** What lies in the spool: `<id>`, written once, and beside it `<id>.state`, replaced as a whole. All of it encrypted. */
 export type SpoolFolder = {
@@ -33,7 +33,7 @@ export type SpoolFolderOptions = {
   readonly reserve: number
 }
 
-const ID = /^[A-Za-z0-9_-]{22}$/
+const ID = /^[0-9a-f]{22}$/
 const DRAFT = '.draft-'
 const STATE = '.state'
 /** How long a look at the disk counts. A thousand mails a second of 100 KB take 25 MB meanwhile. */
@@ -93,23 +93,36 @@ export async function openSpoolFolder({ folder, keyFile, reserve }: SpoolFolderO
       await removeIfThere(pathOf(id))
       await removeIfThere(`${pathOf(id)}${STATE}`)
     },
-    async *load() {
-      for (const id of await readdir(folder)) {
-        if (!ID.test(id)) continue
-        try {
-          const { entry } = (await readSpoolMeta(key, id, pathOf(id))) as { readonly entry: SpoolEntry }
-          const state = await readSpoolMeta(key, `${id}${STATE}`, `${pathOf(id)}${STATE}`).then(
-            // What was sealed under our own key was written by us.
-            (meta) => (meta as { readonly state: SpoolState }).state,
-            // Missing, or torn by a power cut: what it said the key server knows better.
-            () => null,
-          )
-          yield { kind: 'entry', entry, state, size: (await stat(pathOf(id))).size }
-        } catch (cause) {
-          yield { kind: 'damaged', id, cause }
-        }
-      }
-    },
+    load: () => loadAll(folder, key),
+  }
+}
+
+/** What lies in a spool, whether its gateway runs or not; nothing is changed. Rejects where the key is missing or cannot be read. */
+export async function* readSpool({ folder, keyFile }: Pick<SpoolFolderOptions, 'folder' | 'keyFile'>) {
+  const names = await readdir(folder).catch((error: unknown) => {
+    if (isMissing(error)) return []
+    throw error
+  })
+  if (names.some((name) => ID.test(name))) yield* loadAll(folder, await loadSpoolKey(keyFile, true))
+}
+
+async function* loadAll(folder: string, key: SpoolKey): AsyncGenerator<Loaded> {
+  for (const id of await readdir(folder)) {
+    if (!ID.test(id)) continue
+    const path = join(folder, id)
+    try {
+      const { entry } = (await readSpoolMeta(key, id, path)) as { readonly entry: SpoolEntry }
+      const state = await readSpoolMeta(key, `${id}${STATE}`, `${path}${STATE}`).then(
+        // What was sealed under our own key was written by us.
+        (meta) => (meta as { readonly state: SpoolState }).state,
+        // Missing, or torn by a power cut: what it said the key server knows better.
+        () => null,
+      )
+      yield { kind: 'entry', entry, state, size: (await stat(path)).size }
+    } catch (cause) {
+      // Delivered meanwhile.
+      if (!isMissing(cause)) yield { kind: 'damaged', id, cause }
+    }
   }
 }
 
@@ -165,13 +178,17 @@ async function removeIfThere(path: string): Promise<void> {
   try {
     await files.unlink(path)
   } catch (error) {
-    if (!(error instanceof Error && 'code' in error && error.code === 'ENOENT')) throw error
+    if (!isMissing(error)) throw error
   }
 }
 
 async function hasLess(folder: string, octets: number): Promise<boolean> {
   const { bavail, bsize } = await statfs(folder)
   return bavail * bsize < octets
+}
+
+function isMissing(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && error.code === 'ENOENT'
 }
 
 function isNoSpace(error: unknown): boolean {

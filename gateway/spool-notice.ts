@@ -86,9 +86,8 @@ function entryOf(
   }
 }
 
-/** 22 characters of base64url. */
 function noticeId(intake: string, action: ReportAction, results: readonly RecipientResult[]): string {
   const digest = createHash('sha256').update(`sealpost/notice/v1\n${intake}\n${action}\n`)
   for (const { recipient } of results) digest.update(`${recipient}\n`)
-  return digest.digest('base64url').slice(0, 22)
+  return digest.digest('hex').slice(0, 22)
 }

@@ -43,6 +43,8 @@ export type ProcessName = 'keyserver' | 'gw1' | 'gw2'
 
 export type TroubleOptions = {
   readonly policy?: string
+  /** Whether the gateways' listeners spool. */
+  readonly spools?: boolean
   readonly keyserver?: Readonly<Record<string, unknown>>
   readonly gateway?: Readonly<Record<string, unknown>>
 }
@@ -71,6 +73,7 @@ export async function openTrouble(test: Test, options: TroubleOptions = {}): Pro
     provider: { host: '127.0.0.1', port: provider.port },
     ...(options.policy === undefined ? {} : { policy: options.policy }),
     keyserver: { limits, ...options.keyserver },
+    delivery: options.spools === true ? 'spool' : 'inline',
     gateway: options.gateway ?? {},
   })
   const running = new Map<ProcessName, Running>()
