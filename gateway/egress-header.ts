@@ -167,7 +167,10 @@ function allWords(fields: readonly Buffer[]): ReadonlySet<string> {
 }
 
 function withUnicodeDomains(text: string): string {
-  return text.replace(/[^\s<>(),;:"@]*xn--[^\s<>(),;:"@]*/gi, (domain) => domainToUnicode(domain) || domain)
+  // Run by run: an expression that looks for xn-- inside a run takes time by the square of its length. No domain is longer than 253.
+  return text.replace(/[^\s<>(),;:"@]+/g, (run) =>
+    run.length <= 253 && /xn--/i.test(run) ? domainToUnicode(run) || run : run,
+  )
 }
 
 /** Runs of ASCII letters and digits, and single characters beyond ASCII: coding may part and join those. */
