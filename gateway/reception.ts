@@ -5,6 +5,7 @@ import { fieldsOf } from './header.ts'
 import { type Content, createContentWriter, type Intake, type IntakeRecipient, type Mailbox } from './intake.ts'
 import type { Log } from './log.ts'
 import type { Metrics } from './metrics.ts'
+import type { Offers } from './offers.ts'
 import { type Proof, proveMessage } from './proof.ts'
 import type { DataStream } from './smtp-connection.ts'
 import { newId, receivedValue } from './trace.ts'
@@ -20,6 +21,7 @@ export type Reception = {
   readonly folder: string
   /** More Received fields are taken for a circle (RFC 5321 6.3). */
   readonly receivedLimit: number
+  readonly offers: Pick<Offers, 'any'>
   /** The content must be in within this time, milliseconds. */
   readonly dataTimeoutMs: number
   /** From the dot to the reply, milliseconds. */
@@ -86,7 +88,7 @@ async function readContent(reception: Reception, stream: DataStream): Promise<Co
   }
   try {
     if (failure !== null) throw failure
-    judgeStream(stream)
+    judgeStream(reception, stream)
     const content = await writer.finish()
     if (content === null) throw new GatewayError('header-too-large')
     return content
@@ -96,16 +98,14 @@ async function readContent(reception: Reception, stream: DataStream): Promise<Co
   }
 }
 
-function judgeStream(stream: DataStream): void {
+function judgeStream(reception: Reception, stream: DataStream): void {
   const { fault } = stream
   if (fault !== null) {
     const words = `the message holds a bare ${fault.kind} in line ${fault.line}; lines must end in CRLF (RFC 5321 2.3.8)`
     throw new GatewayError('bare-newline', { words })
   }
   if (!stream.sizeExceeded) return
-  throw new GatewayError('too-large', {
-    words: `the message has ${stream.byteLength} octets, more than can be delivered`,
-  })
+  throw new GatewayError('too-large', { words: `the message is larger than ${reception.offers.any().size} octets` })
 }
 
 /** The message with all that is proven about it, or a {@link GatewayError}. */
