@@ -1,12 +1,10 @@
-import { fields as names } from '../protocol/headers.ts'
-import { type Address, parseAddress } from '../protocol/identifiers.ts'
+import type { Address } from '../protocol/identifiers.ts'
 import { type ApiReply, at, type Called, pause } from './api-call.ts'
 import type { Courier } from './courier.ts'
 import {
   type ApiAnswer,
   createHeaderCourier,
   deferred,
-  fieldText,
   type Letter,
   octetsOf,
   refusal,
@@ -15,6 +13,7 @@ import {
 } from './courier-by-header.ts'
 import { graphAnswer } from './graph-answer.ts'
 import { createGraphMailbox, type GraphApi, type GraphMailbox } from './graph-mailbox.ts'
+import { lookBefore } from './graph-search.ts'
 import { uploadRanges } from './graph-upload.ts'
 import { type Detached, detach } from './large-attachment.ts'
 import type { TokenSource } from './oauth-token.ts'
@@ -153,41 +152,6 @@ async function attach(
   const end = await uploadRanges(url, detached, signal, requestMs)
   if (end.kind === 'done') return null
   return end.reply === null ? deferred('the upload of the attachment broke off', '4.4.2') : graphAnswer(end.reply)
-}
-
-/**
- * For a mail that an earlier attempt may have sent: `sent` if it lies in the mailbox, sent, with our stamp and the same recipients. Drafts that
- * such an attempt left are withdrawn. Null: it was not sent.
- */
-async function lookBefore(mailbox: GraphMailbox, letter: Letter): Promise<ApiAnswer | null> {
-  const messageId = fieldText(letter.fields, 'message-id')
-  const stamp = fieldText(letter.fields, names.handled.toLowerCase())
-  if (messageId === null || stamp === null) return null
-  const called = await mailbox.find(messageId)
-  // A deferral would have the next attempt send without a look.
-  if (called.kind !== 'reply' || called.reply.status !== 200)
-    return unknown('whether an earlier attempt was sent cannot be seen')
-  for (const message of listOf(at(called.reply.body, 'value'))) {
-    const headers = listOf(at(message, 'internetMessageHeaders'))
-    const stamped = headers.some((header) => at(header, 'name') === names.handled && at(header, 'value') === stamp)
-    if (!stamped || !isFor(message, letter.recipients)) continue
-    if (at(message, 'isDraft') === false) return sent('Microsoft Graph: found in Sent Items from an earlier attempt')
-    const id = at(message, 'id')
-    if (typeof id === 'string') await mailbox.purge(id)
-  }
-  return null
-}
-
-function isFor(message: unknown, recipients: readonly string[]): boolean {
-  const found = ['toRecipients', 'ccRecipients', 'bccRecipients']
-    .flatMap((name) => listOf(at(message, name)))
-    .map((one) => parseAddress(String(at(one, 'emailAddress', 'address'))))
-  const wanted = new Set(recipients.map(parseAddress))
-  return new Set(found).size === wanted.size && found.every((address) => wanted.has(address))
-}
-
-function listOf(value: unknown): readonly unknown[] {
-  return Array.isArray(value) ? value : []
 }
 
 async function wholeOf(letter: Letter): Promise<Uint8Array> {
