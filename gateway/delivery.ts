@@ -56,7 +56,7 @@ export async function ship(
     if (await spool(parts, voyage, shipment, { kind: 'under-way', ending, stop: flight.stop })) return
     flight.stop()
   }
-  const results = await flight.ended
+  const results = (await flight.ended).map((result) => (deadline.aborted ? tooLate(result) : result))
   const lost = recipients.filter((_, index) => results[index]?.outcome === 'unknown')
   const fates = fatesOf(recipients, results)
   const part = { ...shipment, recipients: lost }
@@ -186,6 +186,12 @@ function takeOff({ org, intake }: Voyage, { mail, recipients, again = false }: S
     (error: unknown) => undelivered(mailboxes, error),
   )
   return { ended, hasDotted: () => dotted, stop: () => giveUp.abort() }
+}
+
+/** In the words of who ran out of time, not of the connection that was cut for it. */
+function tooLate(result: RecipientResult): RecipientResult {
+  if (result.remote || result.outcome !== 'deferred') return result
+  return { ...result, code: 451, enhanced: '4.4.1', text: 'the next hop took too long' }
 }
 
 /** `late` if the deadline passes while the answer to the content is awaited; what has not come so far is given up at the deadline. */

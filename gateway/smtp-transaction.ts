@@ -48,7 +48,7 @@ export async function transact(open: Open, delivery: Delivery, resetFirst: boole
   const answer = await sendContent(wire, delivery, open.timeouts)
   for (const i of accepted) {
     const recipient = delivery.recipients[i] ?? ''
-    results[i] = answer.kind === 'reply' ? resultOf(recipient, answer.reply) : unknownResult(recipient, answer.reason)
+    results[i] = contentResult(recipient, answer)
   }
   return done(wire, results, delivery, 'clean')
 }
@@ -93,7 +93,21 @@ async function sayData(open: Open, delivery: Delivery, results: Results): Promis
   return false
 }
 
-type Answer = { readonly kind: 'reply'; readonly reply: Reply } | { readonly kind: 'lost'; readonly reason: string }
+/** `cut`: the connection ended before our dot, so that nothing was delivered (RFC 5321 4.1.1.4). `lost`: after it. */
+type Answer =
+  | { readonly kind: 'reply'; readonly reply: Reply }
+  | { readonly kind: 'cut' | 'lost'; readonly reason: string }
+
+function contentResult(recipient: string, answer: Answer): RecipientResult {
+  switch (answer.kind) {
+    case 'reply':
+      return resultOf(recipient, answer.reply)
+    case 'cut':
+      return notDelivered(recipient, answer.reason, '4.4.1')
+    case 'lost':
+      return unknownResult(recipient, answer.reason)
+  }
+}
 
 /** The content and its dot, in large writes. An answer before the dot means that the next hop will not take it. */
 async function sendContent(wire: Wire, delivery: Delivery, timeouts: PhaseTimeouts): Promise<Answer> {
@@ -101,6 +115,7 @@ async function sendContent(wire: Wire, delivery: Delivery, timeouts: PhaseTimeou
   const stuffing = createDotStuffing()
   let pieces: Uint8Array[] = []
   let waiting = 0
+  let dotted = false
   try {
     for await (const chunk of mail.open()) {
       const piece = stuffing.stuff(chunk)
@@ -117,6 +132,7 @@ async function sendContent(wire: Wire, delivery: Delivery, timeouts: PhaseTimeou
     if (early !== null) return refusedEarly(wire, early)
     const end = stuffing.end()
     pieces.push(end)
+    dotted = true
     onDot?.()
     await wire.write(joined(pieces, waiting + end.length), timeouts.dataBlock)
     return { kind: 'reply', reply: await accept(wire, onDot === undefined ? timeouts.final : LONGEST_WAIT) }
@@ -126,7 +142,7 @@ async function sendContent(wire: Wire, delivery: Delivery, timeouts: PhaseTimeou
       throw error
     }
     const last = wire.unasked()
-    return last === null ? { kind: 'lost', reason: error.message } : refusedEarly(wire, last)
+    return last === null ? { kind: dotted ? 'lost' : 'cut', reason: error.message } : refusedEarly(wire, last)
   }
 }
 
