@@ -132,7 +132,7 @@ async function open(context: BrowserContext, link: string): Promise<number> {
   try {
     await page.goto(link, { waitUntil: 'commit' })
     const handle = await page.waitForFunction(() => ('shownAt' in window ? Number(window.shownAt) : 0), null, {
-      timeout: 20_000,
+      timeout: 40_000,
     })
     return Number(await handle.jsonValue())
   } finally {
