@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs'
+import { readFileSync, statSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import { Ajv, type ErrorObject } from 'ajv'
 import type { OrgId } from '../protocol/identifiers.ts'
@@ -45,6 +45,8 @@ export type Config = {
     readonly rates: LimitRules
   }
   readonly logLevel: 'debug' | 'info' | 'warn' | 'error'
+  /** The files that it names and that were read with it. */
+  readonly files: readonly string[]
 }
 
 export type OrganizationConfig = {
@@ -82,7 +84,13 @@ export class ConfigError extends Error {
 /** Reads a configuration and every file that it names. Throws a {@link ConfigError} with all faults at once. */
 export function loadConfig(path: string, now: Date = new Date()): Config {
   const file = parse(readText(path), path)
-  const reading: Reading = { file, at: (name) => resolve(dirname(resolve(path)), name), faults: [], now }
+  const named = new Set<string>()
+  const at = (name: string) => {
+    const found = resolve(dirname(resolve(path)), name)
+    named.add(found)
+    return found
+  }
+  const reading: Reading = { file, at, faults: [], now }
   const data = reading.at(file.data)
   const organizations = Object.entries(file.organizations).map(([id, org]) => organizationOf(reading, id, org))
   const config: Config = {
@@ -99,6 +107,7 @@ export function loadConfig(path: string, now: Date = new Date()): Config {
     ops: file.ops,
     limits: limitsOf(file),
     logLevel: file.log?.level ?? 'info',
+    files: [...named].filter((one) => statSync(one, { throwIfNoEntry: false })?.isFile() ?? false).sort(),
   }
   if (!isLoopback(file.ops.host)) {
     reading.faults.push(

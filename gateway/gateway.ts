@@ -2,6 +2,7 @@ import { once } from 'node:events'
 import { mkdir } from 'node:fs/promises'
 import type { Server } from 'node:http'
 import { join } from 'node:path'
+import { isDeepStrictEqual } from 'node:util'
 import { createAccounts } from './accounts.ts'
 import { composeBounce } from './bounce.ts'
 import { createBreaker } from './breaker.ts'
@@ -18,7 +19,7 @@ import { signingCourier } from './dkim.ts'
 import { createEgress } from './egress.ts'
 import { createKeyServer } from './key-server.ts'
 import { createLimits } from './limits.ts'
-import { type Listener, openListener } from './listener.ts'
+import { createListeners, type Wanted } from './listeners.ts'
 import type { Log } from './log.ts'
 import { madeSecret } from './made-secret.ts'
 import { createMetrics } from './metrics.ts'
@@ -33,7 +34,6 @@ import { startPolling } from './polling.ts'
 import { createProviderAccounts } from './provider-accounts.ts'
 import { openQueueControl, type QueueControl } from './queue-control.ts'
 import { createSealing } from './sealing.ts'
-import type { SessionParts } from './session.ts'
 import { createSigningKeyRing } from './signing-keys.ts'
 import { openSpool, type Spool } from './spool.ts'
 import { openSpoolFolder } from './spool-folder.ts'
@@ -44,6 +44,11 @@ import { watchClient, watchCourier } from './watched.ts'
 export type Gateway = {
   /** What listens where, by name. */
   readonly addresses: readonly { readonly name: string; readonly address: string; readonly port: number }[]
+  /**
+   * Another configuration from now on: listeners, limits, and all that an organization's entry says. New clients and new mail meet it, what is under
+   * way ends as it began. What {@link startReloading} tells to be fixed must be the same. Rejects, with all as before, if a port cannot be had.
+   */
+  reload(next: Config): Promise<void>
   /** Takes no more mail, lets what is under way have its reply, then closes everything. */
   close(): Promise<void>
 }
@@ -79,7 +84,8 @@ export async function startGateway(config: Config, log: Log, now: () => Date = (
       log.error('the last look stopped a mail', { incident: violation.incident, cause: violation })
     },
   })
-  const organizations = await organizationsOf(config, await folderOf('secrets'), async ({ id, nextHop, dkim, api }) => {
+  const secrets = await folderOf('secrets')
+  const courierOf = async ({ id, nextHop, dkim, api }: OrganizationConfig) => {
     const { budgetMs } = config.limits
     const bySmtp = createSmtpCourier({ ...nextHop, budgetMs })
     const domains = () => policies.get(id)?.domains ?? null
@@ -87,7 +93,8 @@ export async function startGateway(config: Config, log: Log, now: () => Date = (
     const courier = dkim.signs ? await signingCourier(bySmtp, parts) : bySmtp
     const provider = providers.get(id) ?? createBreaker(BREAKER)
     return watchCourier(api === null ? courier : await createApiCourier(api, courier, budgetMs), provider)
-  })
+  }
+  const organizations = await organizationsOf(config.organizations, secrets, courierOf)
   const carryLimit = Math.min(...[...organizations.values()].map((org) => org.carryLimit))
 
   const spooling = await openSpool({
@@ -122,18 +129,24 @@ export async function startGateway(config: Config, log: Log, now: () => Date = (
     await changes.poll()
   }, config.keyServer.pollMs)
 
-  const shared: Omit<SessionParts, 'listener' | 'rules' | 'accounts' | 'accept' | 'unavailable'> = {
-    host: config.name,
-    folder: scratch,
-    receivedLimit: config.limits.received,
-    dataTimeoutMs: config.limits.dataMs,
-    budgetMs: config.limits.budgetMs,
-    domainsOf: (org) => policies.get(org)?.domains ?? null,
-    limits: createLimits(config.limits.rates),
-    offers: createOffers({ organizations, policyOf: (org) => policies.get(org), sizeLimit: config.limits.size }),
-    log,
-    metrics,
-    now,
+  const limits = createLimits(config.limits.rates)
+  const wantedOf = (current: Config): Wanted[] => {
+    const domainsOf = (org: Organization['id']) => policies.get(org)?.domains ?? null
+    const { received, dataMs, budgetMs, size } = current.limits
+    const offers = createOffers({ organizations, policyOf: (org) => policies.get(org), sizeLimit: size })
+    const shared = { host: config.name, folder: scratch, domainsOf, limits, offers, log, metrics, now }
+    const times = { receivedLimit: received, dataTimeoutMs: dataMs, budgetMs }
+    const hops = new Map(current.organizations.map(({ id, nextHop }) => [id, nextHopOf(nextHop)]))
+    const atProvider = createProviderAccounts({ hops, domainsOf, timeoutMs: SIGN_IN_MS })
+    return current.listeners.map(({ options, delivery, rules, accounts }) => {
+      const signIn = accounts === null ? null : createAccounts(accounts.list, accounts.provider ? atProvider : null)
+      const unavailable = (org: Organization['id']) => {
+        if (!keyServerBreaker.allows()) return 'key-server'
+        return delivery === 'inline' && providers.get(org)?.allows() === false ? 'provider' : null
+      }
+      const own = { listener: options.name, rules, accounts: signIn, accept: dispatch(delivery), unavailable }
+      return { options, parts: { ...shared, ...times, ...own } }
+    })
   }
   const copiesServer = createCopiesServer({
     copies,
@@ -148,17 +161,11 @@ export async function startGateway(config: Config, log: Log, now: () => Date = (
     reasons: () => [...reasonsOf(keyServer, ids, policies), ...spoolReasons(spooling.stats())],
   })
 
-  const atProvider = createProviderAccounts({
-    hops: new Map(config.organizations.map(({ id, nextHop }) => [id, nextHopOf(nextHop)])),
-    domainsOf: shared.domainsOf,
-    timeoutMs: SIGN_IN_MS,
-  })
-
-  const listeners: Listener[] = []
+  const listeners = createListeners(log)
   let control: QueueControl | null = null
   const addresses: { name: string; address: string; port: number }[] = []
   const close = async () => {
-    await Promise.all(listeners.map((listener) => listener.close()))
+    await listeners.close()
     await polling.stop()
     await control?.close()
     await spooling.close()
@@ -167,16 +174,7 @@ export async function startGateway(config: Config, log: Log, now: () => Date = (
     client.close()
   }
   try {
-    for (const { options, delivery, rules, accounts } of config.listeners) {
-      const signIn = accounts === null ? null : createAccounts(accounts.list, accounts.provider ? atProvider : null)
-      const unavailable = (org: Organization['id']) => {
-        if (!keyServerBreaker.allows()) return 'key-server'
-        return delivery === 'inline' && providers.get(org)?.allows() === false ? 'provider' : null
-      }
-      const particular = { listener: options.name, rules, accounts: signIn, accept: dispatch(delivery), unavailable }
-      listeners.push(await openListener(options, { ...shared, ...particular }))
-    }
-    addresses.push(...listeners.map(({ name, address, port }) => ({ name, address, port })))
+    await listeners.follow(wantedOf(config))
     control = await openQueueControl(join(config.data, 'queue.json'), spooling)
     addresses.push(await listen(copiesServer, 'copies', config.copies))
     addresses.push(await listen(opsServer, 'ops', config.ops))
@@ -184,7 +182,39 @@ export async function startGateway(config: Config, log: Log, now: () => Date = (
     await close()
     throw error
   }
-  return { addresses, close }
+  let running = config
+  const reload = async (next: Config) => {
+    const changed = next.organizations.filter(
+      (org) =>
+        !isDeepStrictEqual(
+          org,
+          running.organizations.find(({ id }) => id === org.id),
+        ),
+    )
+    const renewed = await organizationsOf(changed, secrets, courierOf)
+    try {
+      await listeners.follow(wantedOf(next))
+    } catch (error) {
+      await Promise.all([...renewed.values()].map((org) => org.courier.close()))
+      throw error
+    }
+    running = next
+    limits.configure(next.limits.rates)
+    client.renew(next.keyServer)
+    for (const [id, org] of renewed) {
+      const old = organizations.get(id)
+      organizations.set(id, org)
+      // Mail under way ends on the old courier, however long that takes.
+      void old?.courier.close()
+    }
+  }
+  return {
+    get addresses() {
+      return [...listeners.addresses(), ...addresses]
+    },
+    reload,
+    close,
+  }
 }
 
 /** For the provider's word on one password. */
@@ -194,12 +224,12 @@ const SIGN_IN_MS = 20_000
 const BREAKER = { failures: 3, probeMs: 1_000 }
 
 async function organizationsOf(
-  config: Config,
+  configured: readonly OrganizationConfig[],
   folder: string,
   courierOf: (org: OrganizationConfig) => Promise<Courier>,
 ): Promise<Map<Organization['id'], Organization>> {
   const organizations = new Map<Organization['id'], Organization>()
-  for (const org of config.organizations) {
+  for (const org of configured) {
     const { id, name, traceKey, loopSecret, nextHop, microsoft, carryLimit } = org
     organizations.set(id, {
       id,

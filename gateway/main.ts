@@ -1,12 +1,15 @@
 import closeWithGrace from 'close-with-grace'
-import { ConfigError, loadConfig } from './config.ts'
+import { type Config, ConfigError, loadConfig } from './config.ts'
 import { startGateway } from './gateway.ts'
 import { createLog, openStandardOutput } from './log.ts'
+import { startReloading } from './reload.ts'
 
 const EXIT_CONFIG = 78
 const EXIT_FAILED = 1
 /** Beyond the drain of the listeners, for what comes after it. */
 const AFTER_DRAIN_MS = 10_000
+/** A changed certificate is in use at the latest after twice that. */
+const LOOK_AT_FILES_MS = 10_000
 
 async function main(args: readonly string[]): Promise<void> {
   const [file, ...more] = args
@@ -23,10 +26,15 @@ async function main(args: readonly string[]): Promise<void> {
   for (const { name, address, port } of gateway.addresses) {
     process.stdout.write(`gateway ${name} listening on ${address}:${port}\n`)
   }
+  const load = () => loadConfig(file)
+  const apply = (next: Config) => gateway.reload(next)
+  const reloading = startReloading({ first: config, load, apply, log, everyMs: LOOK_AT_FILES_MS })
+  process.on('SIGHUP', () => void reloading.reload('SIGHUP'))
   const drain = Math.max(...config.listeners.map((listener) => listener.options.drainMs))
-  closeWithGrace({ delay: drain + AFTER_DRAIN_MS, logger: false }, async ({ err, signal }) => {
+  closeWithGrace({ delay: drain + AFTER_DRAIN_MS, logger: false, skip: ['SIGHUP'] }, async ({ err, signal }) => {
     if (err === undefined) log.info('stopping', { reason: signal ?? 'asked to' })
     else log.error('stopping after a fault of its own', { cause: err })
+    reloading.stop()
     await gateway.close()
     output.flushSync()
   })

@@ -21,6 +21,8 @@ export type MtlsClient = {
     path: string,
     options?: { body?: string; ifNoneMatch?: string | null },
   ): Promise<MtlsAnswer>
+  /** Another certificate from now on. Calls under way end as they began. */
+  renew(own: Pick<MtlsOptions, 'certificate' | 'key' | 'ca'>): void
   close(): void
 }
 
@@ -28,16 +30,7 @@ const ANSWER_LIMIT = 32 * 1024 * 1024
 
 /** JSON over HTTPS with a client certificate, on a few kept connections. */
 export function createMtlsClient(options: MtlsOptions): MtlsClient {
-  const agent = new Agent({
-    keepAlive: true,
-    maxSockets: options.sockets,
-    cert: options.certificate,
-    key: options.key,
-    ca: options.ca,
-    minVersion: 'TLSv1.2',
-    // Shorter than servers commonly keep a silent connection (Fastify: 72 s).
-    timeout: 60_000,
-  })
+  let agent = agentOf(options)
 
   function once(
     method: string,
@@ -86,6 +79,23 @@ export function createMtlsClient(options: MtlsOptions): MtlsClient {
       if (ifNoneMatch) headers['if-none-match'] = ifNoneMatch
       return once(method, path, headers, body)
     },
+    renew(own) {
+      // The old agent's connections end by their time-out.
+      agent = agentOf({ ...options, ...own })
+    },
     close: () => agent.destroy(),
   }
+}
+
+function agentOf({ sockets, certificate, key, ca }: MtlsOptions): Agent {
+  return new Agent({
+    keepAlive: true,
+    maxSockets: sockets,
+    cert: certificate,
+    key,
+    ca,
+    minVersion: 'TLSv1.2',
+    // Shorter than servers commonly keep a silent connection (Fastify: 72 s).
+    timeout: 60_000,
+  })
 }

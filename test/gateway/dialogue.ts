@@ -12,8 +12,8 @@ export type Dialogue = {
   say(line: string): Promise<string>
   /** EHLO, MAIL, RCPT and DATA, each of which must succeed. */
   upToData(from: string, ...to: readonly string[]): Promise<void>
-  /** Goes on in TLS, whoever the other side is; with a certificate (PEM) if given one. */
-  startTls(own?: { readonly cert: string; readonly key: string }): Promise<void>
+  /** Goes on in TLS, whoever the other side is; with a certificate (PEM) if given one. Gives the common name of the server's. */
+  startTls(own?: { readonly cert: string; readonly key: string }): Promise<string>
   destroy(): void
 }
 
@@ -70,6 +70,7 @@ export async function openDialogue(port: number): Promise<Dialogue> {
       await once(secure, 'secureConnect')
       socket = secure
       listen()
+      return String(secure.getPeerCertificate().subject.CN)
     },
     destroy: () => void socket.destroy(),
   }

@@ -30,6 +30,8 @@ export type Office = {
   readonly smtpPort: number
   readonly opsPort: number
   readonly policyFile: string
+  readonly gateway: Gateway
+  readonly configFile: string
   /** Of all that the gateway writes. */
   readonly data: string
   stopKeyServer(): Promise<void>
@@ -107,6 +109,8 @@ export async function openOffice(
     smtpPort,
     opsPort: listening(gateway, 'ops'),
     policyFile,
+    gateway,
+    configFile: at('gateway.yaml'),
     data: at('data', 'gateway'),
     async stopKeyServer() {
       running = false
