@@ -58,6 +58,8 @@ async function main(): Promise<void> {
     for (const one of running.splice(0).reverse()) await one.stop()
   }
   process.once('SIGINT', () => void stopAll().then(() => process.exit(once ? 130 : 0)))
+  // A terminal that closes: the gateway would take it for the wish to load its configuration again.
+  process.once('SIGHUP', () => void stopAll().then(() => process.exit(129)))
   process.once('SIGTERM', () => void stopAll().then(() => process.exit(once ? 143 : 0)))
   try {
     const stage = await open(folder, ports, running, step, say)

@@ -36,7 +36,7 @@ export async function smtpUser(argv: readonly string[], io: Io, input: AsyncIter
   if (values.file === undefined) io.out(line)
   else {
     append(values.file, name, line)
-    io.out(`${values.file}: ${name} added. The gateway reads the file when it starts.`)
+    io.out(`${values.file}: ${name} added. The gateway takes it up within half a minute.`)
   }
   return exits.ok
 }
