@@ -32,6 +32,8 @@ const scene = await openScene(t, {
   provider: { host, port: hop.port },
   policy: policyOf(["{name: clear, when: recipient.domain == 'clear.example', then: pass}"]),
   gateway: ({ smtp }) => ({
+    // What waits in the spool does not come back while the next hop plays other parts.
+    spool: { retrySeconds: 1800 },
     limits: { size: 200_000, recipients: 5, idleSeconds: 3, dataSeconds: 4, budgetSeconds: 4 },
     listeners: [
       { name: 'submission', host, port: smtp, tls: { ...tls }, clients: anyone() },
