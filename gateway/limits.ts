@@ -39,48 +39,44 @@ export type Limits = {
 }
 
 type Kind = keyof Rates
-type Scope = Partial<Record<Kind, { readonly rate: number; readonly buckets: TokenBuckets }>>
-type Scopes = Record<keyof LimitRules, Scope>
+type ScopeName = keyof LimitRules
+type Rule = { readonly scope: ScopeName; readonly rate: number; readonly buckets: TokenBuckets }
 
 /** Networks, and senders, that are remembered: some 100 octets each. */
 const CAPACITY = 20_000
 const kinds = ['connections', 'messages', 'recipients', 'octets', 'errors'] as const
+const scopes = ['listener', 'network', 'sender'] as const
 
 export function createLimits(first: LimitRules, clock: () => number = () => performance.now()): Limits {
   let rules = first
-  let scopes: Scopes = build({ listener: {}, network: {}, sender: {} })
+  let byKind = build(new Map())
   const present = new Map<string, number>()
 
-  function build(old: Scopes): Scopes {
-    const scope = (name: keyof LimitRules): Scope => {
-      const made: Scope = {}
-      for (const kind of kinds) {
-        const rate = rules[name][kind]
-        if (rate === undefined) continue
-        const kept = old[name][kind]
-        const buckets = () => createTokenBuckets({ perMinute: rate, capacity: CAPACITY, clock })
-        made[kind] = kept?.rate === rate ? kept : { rate, buckets: buckets() }
-      }
-      return made
+  function build(old: ReadonlyMap<Kind, readonly Rule[]>): Map<Kind, readonly Rule[]> {
+    const ruleOf = (kind: Kind, scope: ScopeName): Rule[] => {
+      const rate = rules[scope][kind]
+      if (rate === undefined) return []
+      const kept = old.get(kind)?.find((rule) => rule.scope === scope && rule.rate === rate)
+      return [kept ?? { scope, rate, buckets: createTokenBuckets({ perMinute: rate, capacity: CAPACITY, clock }) }]
     }
-    return { listener: scope('listener'), network: scope('network'), sender: scope('sender') }
+    return new Map(kinds.map((kind) => [kind, scopes.flatMap((scope) => ruleOf(kind, scope))]))
   }
 
-  /** The buckets that a use of that kind is taken from, each with its key. */
-  function* concerned(kind: Kind, client: LimitedClient, sender: string | null): Iterable<[TokenBuckets, string]> {
-    const keys = { listener: client.listener, network: networkOf(client.address), sender }
-    for (const name of ['listener', 'network', 'sender'] as const) {
-      const found = scopes[name][kind]
-      const key = keys[name]
-      if (found !== undefined && key !== null) yield [found.buckets, key]
-    }
+  /** Of whom that is taken; null where nobody is counted. */
+  const keyOf = (scope: ScopeName, client: LimitedClient, sender: string | null) => {
+    if (scope === 'sender') return sender
+    return scope === 'listener' ? client.listener : networkOf(client.address)
   }
-  const has = (kind: Kind, client: LimitedClient, sender: string | null, amount: number) => {
-    for (const [buckets, key] of concerned(kind, client, sender)) if (!buckets.has(key, amount)) return false
-    return true
-  }
+  const has = (kind: Kind, client: LimitedClient, sender: string | null, amount: number) =>
+    (byKind.get(kind) ?? []).every(({ scope, buckets }) => {
+      const key = keyOf(scope, client, sender)
+      return key === null || buckets.has(key, amount)
+    })
   const take = (kind: Kind, client: LimitedClient, sender: string | null, amount: number) => {
-    for (const [buckets, key] of concerned(kind, client, sender)) buckets.take(key, amount)
+    for (const { scope, buckets } of byKind.get(kind) ?? []) {
+      const key = keyOf(scope, client, sender)
+      if (key !== null) buckets.take(key, amount)
+    }
   }
 
   return {
@@ -115,7 +111,7 @@ export function createLimits(first: LimitRules, clock: () => number = () => perf
     },
     configure(changed) {
       rules = changed
-      scopes = build(scopes)
+      byKind = build(byKind)
     },
   }
 }

@@ -75,14 +75,17 @@ export async function receive(reception: Reception, envelope: Envelope, stream: 
 async function readContent(reception: Reception, stream: DataStream): Promise<Content> {
   const writer = createContentWriter(reception.folder)
   let failure: unknown = null
-  const late = new GatewayError('too-slow')
-  const timer = setTimeout(() => stream.destroy(late), reception.dataTimeoutMs)
+  let late = false
+  const timer = setTimeout(() => {
+    late = true
+    stream.destroy(new Error('the content took too long'))
+  }, reception.dataTimeoutMs)
   try {
     for await (const chunk of stream) {
       if (failure === null) await writer.write(chunk).catch((error: unknown) => (failure = error))
     }
   } catch (cause) {
-    failure = cause === late ? late : new GatewayError('cut-off', { cause })
+    failure = new GatewayError(late ? 'too-slow' : 'cut-off', { cause })
   } finally {
     clearTimeout(timer)
   }
