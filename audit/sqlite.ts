@@ -17,6 +17,18 @@ export type LogDatabase = {
 
 /** Throws {@link UnreadableError} where `file` is not a database with logs in it. */
 export function openLogDatabase(file: string): LogDatabase {
+  const db = openCopy(file)
+  try {
+    const logs = logNames(db).map((log) => sourceOf(db, log))
+    return { logs, close: () => db.close() }
+  } catch (error) {
+    db.close()
+    throw unreadable(file, error)
+  }
+}
+
+/** The copy, which has no name on the disk any more. Throws {@link UnreadableError} where `file` cannot be copied or is no database. */
+export function openCopy(file: string): Database.Database {
   if (!existsSync(file)) throw new UnreadableError(`${file}: there is no such file`)
   const folder = mkdtempSync(join(tmpdir(), 'sealpost-audit-'))
   try {
@@ -25,8 +37,8 @@ export function openLogDatabase(file: string): LogDatabase {
     const db = new Database(copy)
     // The first read opens every file that belongs to it; after that their names are not needed.
     db.pragma('locking_mode = exclusive')
-    const logs = logNames(db).map((log) => sourceOf(db, log))
-    return { logs, close: () => db.close() }
+    db.prepare('select count(*) from sqlite_schema').get()
+    return db
   } catch (error) {
     throw unreadable(file, error)
   } finally {

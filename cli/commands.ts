@@ -116,6 +116,25 @@ key gets a new selector, such as the month: mail under way is still checked agai
     load: async () => (await import('./dkim.ts')).dkim,
   },
   {
+    name: 'trace',
+    summary: 'where is my mail? Verdict, delivery, codes and opens of one message',
+    help: `sealpost trace ID|ADDRESS|MESSAGE-ID --database FILE [--trace-key FILE]... [--key-store FOLDER --kek FILE] [--log ORG] [--json]
+
+ID is the 22 characters after /m/ in the link, or the whole link. ADDRESS, of a sender or a recipient, lists the newest mails; where there is only one
+it is shown. A MESSAGE-ID, in quotes, is found with the organization's trace key. Tells when it was accepted, by which rule it
+was sealed, passed or refused, what the next hop said for each recipient, codes mailed, opens and refusals. Reads only; never shows a key, a code or a content.
+
+  --database FILE     keyserver.sqlite, or a copy of it; a running server may be asked (the file is copied to the folder for temporary files first)
+  --trace-key FILE    traceKey of gateway.yaml, or ORG.trace in the gateway's data folder; may be repeated
+  --key-store FOLDER  with --kek: the next hop's words and the networks of browsers, which lie sealed beside the log
+  --kek FILE          (default for both: keys and organization.key beside the database, where this user may read them)
+  --log ORG           mail of this organization only
+  --json              the same for a program: {envelopes: [{envelope, verdict, rule, recipients, events, ...}]}
+
+Exit status: 1 if nothing is known of it.`,
+    load: async () => (await import('./trace.ts')).trace,
+  },
+  {
     name: 'queue',
     summary: 'list, try, hold or drop the mail that a gateway has not delivered yet',
     help: `sealpost queue list (--config FILE | --data FOLDER) [--json]

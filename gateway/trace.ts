@@ -40,7 +40,12 @@ function date(at: Date): string {
 /** HMAC-SHA-256 of the Message-ID under the organization's trace key, base64url; null without a Message-ID. */
 export function messageDigest(intake: Intake, traceKey: Uint8Array): string | null {
   const id = messageId(intake)
-  return id === null ? null : hmac(traceKey, ['sealpost/message/v1', id])
+  return id === null ? null : messageIdDigest(id, traceKey)
+}
+
+/** The same for the Message-ID alone, with its angle brackets, as somebody reads it out. */
+export function messageIdDigest(id: string, traceKey: Uint8Array): string {
+  return hmac(traceKey, ['sealpost/message/v1', id])
 }
 
 /**

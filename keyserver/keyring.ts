@@ -61,6 +61,11 @@ export async function openKeyring(kek: KekProvider, keys: KeyStore): Promise<Key
   }
 }
 
+/** Persons' keys alone, for those who read a log: nothing is made. */
+export function openPersonKeys(kek: KekProvider, keys: KeyStore): Pick<Keyring, 'personKey'> {
+  return createPersonKeys(loader(kek, keys))
+}
+
 type Loader = {
   /** Null if there is none. Throws if what is there was not wrapped by this organization key for this place. */
   find(name: string, aad: string): Promise<Uint8Array | null>
