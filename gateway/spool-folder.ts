@@ -1,5 +1,5 @@
 import { close, fsync, open, rename, unlink, write } from 'node:fs'
-import { mkdir, open as openFile, readdir, rm, stat, statfs } from 'node:fs/promises'
+import { mkdir, readdir, rm, stat, statfs } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { GatewayError } from './error.ts'
@@ -57,6 +57,8 @@ export async function openSpoolFolder({ folder, keyFile, reserve }: SpoolFolderO
     (await readdir(folder)).some((name) => ID.test(name)),
   )
   const syncFolder = createFolderSync(folder)
+  const noted = new Set<string>()
+  for (const name of await readdir(folder)) if (name.endsWith(STATE)) noted.add(name.slice(0, -STATE.length))
   const pathOf = (id: string) => join(folder, checked(id))
   let looked: { readonly at: number; readonly full: Promise<boolean> } | null = null
 
@@ -81,17 +83,19 @@ export async function openSpoolFolder({ folder, keyFile, reserve }: SpoolFolderO
   return {
     isFull,
     async add(entry, mail) {
-      if (await isFull()) throw new GatewayError('disk-full')
+      // The reserve is there for what must be said of mail that is here already.
+      if (entry.kind === 'message' && (await isFull())) throw new GatewayError('disk-full')
       return put(checked(entry.id), { meta: { v: 1, entry }, mail }, true)
     },
     async note(id, state, { durable }) {
+      noted.add(id)
       await put(`${checked(id)}${STATE}`, { meta: { v: 1, state }, mail: null }, durable)
     },
     mail: (id) => readSpoolMail(key, id, pathOf(id)),
     async remove(id) {
       // In this order: a state without its mail is nothing, a mail without its state is one that was never tried.
       await removeIfThere(pathOf(id))
-      await removeIfThere(`${pathOf(id)}${STATE}`)
+      if (noted.delete(id)) await removeIfThere(`${pathOf(id)}${STATE}`)
     },
     load: () => loadAll(folder, key),
   }
@@ -156,11 +160,11 @@ function createFolderSync(folder: string): () => Promise<void> {
   let running: Promise<void> = Promise.resolve()
   let next: Promise<void> | null = null
   const sync = async () => {
-    const file = await openFile(folder, 'r')
+    const file = await files.open(folder, 'r')
     try {
-      await file.sync()
+      await files.fsync(file)
     } finally {
-      await file.close()
+      await files.close(file)
     }
   }
   return () => {

@@ -38,6 +38,14 @@ export function settleSpooled(waiting: readonly Waiting[], fates: Fates, over: s
   return { fates: settled, sent: of('done'), failed: of('failed'), again }
 }
 
+/** The same, where nobody can be told of those who failed: they wait on. */
+export function withoutFailed(settlement: SpoolSettlement, waiting: readonly Waiting[]): SpoolSettlement {
+  const { fates, again } = settlement
+  const failed = waiting.filter(({ address }) => fates.get(address)?.kind === 'failed')
+  const kept = new Map([...fates].filter(([, fate]) => fate.kind !== 'failed'))
+  return { ...settlement, fates: kept, failed: [], again: [...again, ...failed] }
+}
+
 function retried(one: Waiting, result: RecipientResult): Waiting {
   return { ...one, last: result, unknown: one.unknown || result.outcome === 'unknown' }
 }

@@ -8,12 +8,14 @@ import type { Log } from './log.ts'
 import type { Metrics } from './metrics.ts'
 import type { Organization } from './organization.ts'
 import { notDelivered, refusedHere } from './recipient-result.ts'
-import { attemptEntry, type Fates, fateOf, outcomeOf } from './spool-attempt.ts'
-import { firstState, nextAttempt, type Pauses, type SpoolEntry, type SpoolState, type Waiting } from './spool-entry.ts'
+import { attemptEntry, type Fates, fateOf } from './spool-attempt.ts'
+import { firstState, nextAttempt, type Pauses, type SpoolEntry, type Waiting } from './spool-entry.ts'
 import type { SpoolFolder } from './spool-folder.ts'
+import { createSpoolIndex, type Live, type SpoolCount } from './spool-index.ts'
 import { createSpoolLine } from './spool-line.ts'
 import { noticeFor, type Subject } from './spool-notice.ts'
-import { settleSpooled } from './spool-settlement.ts'
+import { reportFates } from './spool-report.ts'
+import { type SpoolSettlement, settleSpooled, withoutFailed } from './spool-settlement.ts'
 
 /** Mail that was answered 250 and is not delivered yet: kept until it is delivered, bounced or taken back. */
 export type Spool = {
@@ -45,16 +47,11 @@ export type Known =
   /** A delivery waits for the answer to its dot. `stop` ends that wait. */
   | { readonly kind: 'under-way'; readonly ending: Promise<Fates>; readonly stop: () => void }
 
-export type SpoolStats = {
-  readonly entries: number
-  readonly octets: number
-  readonly held: number
+export type SpoolStats = SpoolCount & {
   /** Files that cannot be read. */
   readonly damaged: number
   /** The disk has so little room left that no more is taken in. */
   readonly full: boolean
-  /** Milliseconds since 1970; null while it is empty. */
-  readonly oldestAt: number | null
 }
 
 export type SpoolOptions = {
@@ -80,30 +77,20 @@ export type SpoolParts = SpoolOptions & {
   readonly now: () => Date
 }
 
-/** One entry in memory. */
-type Live = {
-  readonly entry: SpoolEntry
-  readonly size: number
-  state: SpoolState
-  busy: boolean
-  /** Until then it needs no confirmation, by the clock. */
-  confirmedUntil: number
-  /** Of a delay, where it may still be here. */
-  notice: string | null
-}
-
+/** Octets of a mail that stay in memory for the attempt right after it came in, and of all of them. */
+const FRESH = { one: 256 * 1024, all: 16 * 1024 * 1024 }
 /** How long a stop waits for deliveries under way, milliseconds. */
 const GRACE_MS = 5_000
 
 /** Takes up what an earlier run left. */
 export async function openSpool(parts: SpoolParts): Promise<Spool> {
   const { folder, log } = parts
-  const live = new Map<string, Live>()
-  const byEnvelope = new Map<EnvelopeId, Set<Live>>()
+  const index = createSpoolIndex()
   const stopping = new AbortController()
   const following = new Set<Promise<void>>()
   let damaged = 0
   let full = false
+  let fresh = 0
   const time = () => parts.now().getTime()
   const line = createSpoolLine<Live>({
     lanes: (org) => parts.lanes(org as OrgId),
@@ -111,34 +98,30 @@ export async function openSpool(parts: SpoolParts): Promise<Spool> {
     run,
   })
 
-  function add(one: Live): void {
-    const { entry } = one
-    live.set(entry.id, one)
-    if (entry.envelope !== null) byEnvelope.set(entry.envelope, (byEnvelope.get(entry.envelope) ?? new Set()).add(one))
-  }
-
   async function remove(one: Live): Promise<void> {
-    const { id, org, envelope } = one.entry
-    live.delete(id)
-    line.remove(org, one)
-    const shared = envelope === null ? undefined : byEnvelope.get(envelope)
-    shared?.delete(one)
-    if (envelope !== null && shared?.size === 0) byEnvelope.delete(envelope)
-    await folder.remove(id)
-    const notice = one.notice === null ? undefined : live.get(one.notice)
+    forget(one)
+    index.remove(one)
+    line.remove(one.entry.org, one)
+    await folder.remove(one.entry.id)
+    const notice = one.notice === null ? undefined : index.get(one.notice)
     // Nobody need be told of a delay that is over.
     if (notice !== undefined && !notice.busy) await remove(notice)
+  }
+
+  function forget(one: Live): void {
+    if (one.fresh !== null) fresh -= one.entry.mail.size
+    one.fresh = null
   }
 
   /** One turn of one entry. Never rejects. */
   async function run(one: Live): Promise<void> {
     const { entry, state } = one
     const org = parts.organizations.get(entry.org)
-    if (one.busy || org === undefined || !live.has(entry.id)) return
+    if (one.busy || org === undefined || index.get(entry.id) !== one) return
     one.busy = true
     const confirmed = state.attempts === 0 && one.confirmedUntil > performance.now()
     const waiting = state.waiting.filter(({ settled }) => settled === null)
-    const open = () => folder.mail(entry.id)
+    const open = one.fresh === null ? () => folder.mail(entry.id) : inOrder(one.fresh)
     try {
       const order = { org, entry, waiting, open, signal: stopping.signal, confirmed }
       const fates = waiting.length === 0 ? new Map() : await attemptEntry(parts, order)
@@ -146,13 +129,14 @@ export async function openSpool(parts: SpoolParts): Promise<Spool> {
     } catch (cause) {
       // The key server cannot be asked; or our own disk fails us, and then the next attempt finds out what was done.
       log.warn('a spooled message waits', { org: entry.org, intake: entry.intake, file: entry.id, cause })
-      await putOff(one)
+      putOff(one)
     } finally {
+      forget(one)
       one.busy = false
     }
   }
 
-  async function putOff(one: Live): Promise<void> {
+  function putOff(one: Live): void {
     one.state = { ...one.state, nextAt: nextAttempt(1, time(), parts.pauses, Math.random()) }
   }
 
@@ -162,12 +146,8 @@ export async function openSpool(parts: SpoolParts): Promise<Spool> {
     const now = time()
     const over = now - Date.parse(entry.arrivedAt) >= parts.lifeMs ? words(parts.lifeMs) : null
     const { waiting } = one.state
-    const settlement = settleSpooled(waiting, fates, over)
-    if (entry.kind === 'message') {
-      await tell(entry, org, 'failed', settlement.failed)
-      if (org.courier.capabilities()?.dsn !== true) await tell(entry, org, 'relayed', settlement.sent)
-    }
-    const untold = await report(entry, waiting, settlement.fates)
+    const settlement = await settleAndTell(entry, org, settleSpooled(waiting, fates, over), waiting)
+    const untold = await reportFates(parts, entry, waiting, settlement.fates)
     const attempts = one.state.attempts + 1
     const nextAt = nextAttempt(attempts, now, parts.pauses, Math.random())
     one.state = { ...one.state, attempts, nextAt, waiting: [...settlement.again, ...untold] }
@@ -190,27 +170,22 @@ export async function openSpool(parts: SpoolParts): Promise<Spool> {
     })
   }
 
-  /** Tells the key server; gives those of whom it could not be told. */
-  async function report(entry: SpoolEntry, waiting: readonly Waiting[], fates: Fates): Promise<readonly Waiting[]> {
-    const untold = await Promise.all(
-      waiting.map(async (one): Promise<readonly Waiting[]> => {
-        const fate = fates.get(one.address)
-        const early = one.settled === null ? null : { outcome: one.settled, reply: '250 2.0.0 told late' }
-        const said = fate === undefined ? early : outcomeOf(fate)
-        if (said === null) return []
-        if (fate !== undefined) parts.metrics.outcome(said.outcome, 1)
-        if (entry.envelope === null) return []
-        const final = said.outcome === 'sent' || said.outcome === 'failed' ? said.outcome : null
-        try {
-          await parts.keyServer.outcome({ org: entry.org, id: entry.envelope, recipient: one.address, ...said })
-          return []
-        } catch (cause) {
-          log.warn('an outcome waits in the spool', { org: entry.org, intake: entry.intake, cause })
-          return final === null ? [] : [{ ...one, settled: final }]
-        }
-      }),
-    )
-    return untold.flat()
+  /** The sender is told before the key server is. Whose bounce cannot be kept is tried again as if nothing had been said. */
+  async function settleAndTell(
+    entry: SpoolEntry,
+    org: Organization,
+    settlement: SpoolSettlement,
+    waiting: readonly Waiting[],
+  ): Promise<SpoolSettlement> {
+    if (entry.kind === 'notice') return settlement
+    try {
+      if (org.courier.capabilities()?.dsn !== true) await tell(entry, org, 'relayed', settlement.sent)
+      await tell(entry, org, 'failed', settlement.failed)
+      return settlement
+    } catch (cause) {
+      log.error('a sender cannot be told', { org: entry.org, intake: entry.intake, cause })
+      return withoutFailed(settlement, waiting)
+    }
   }
 
   async function tell(
@@ -223,16 +198,19 @@ export async function openSpool(parts: SpoolParts): Promise<Spool> {
     const times = until === undefined ? { now: parts.now() } : { now: parts.now(), until }
     const notice = noticeFor(subject, { org, host: parts.host, action, results, ...times })
     if (notice === null) return null
-    if (!live.has(notice.entry.id)) await put(notice.entry, notice.mail, { kind: 'confirmed' })
+    if (index.get(notice.entry.id) === undefined) await put(notice.entry, notice.mail, { kind: 'confirmed' })
     return notice.entry.id
   }
 
   async function put(entry: SpoolEntry, mail: OutgoingMail, known: Known): Promise<void> {
     if (stopping.signal.aborted) throw new GatewayError('internal', { message: 'the spool is closed' })
-    const size = await folder.add(entry, mail.open())
+    const kept: Uint8Array[] | null = mail.size <= FRESH.one && fresh + mail.size <= FRESH.all ? [] : null
+    const size = await folder.add(entry, kept === null ? mail.open() : keeping(mail.open(), kept))
+    if (kept !== null) fresh += mail.size
     const confirmedUntil = performance.now() + parts.leaseMs
-    const one: Live = { entry, size, state: firstState(entry, time()), busy: false, confirmedUntil, notice: null }
-    add(one)
+    const state = firstState(entry, time())
+    const one: Live = { entry, size, state, busy: false, confirmedUntil, fresh: kept, notice: null }
+    index.add(one)
     if (known.kind === 'confirmed') line.push(entry.org, one)
     else await follow(one, known)
   }
@@ -242,12 +220,13 @@ export async function openSpool(parts: SpoolParts): Promise<Spool> {
     const org = parts.organizations.get(one.entry.org)
     if (org === undefined) return
     one.busy = true
+    forget(one)
     const end = async () => {
       try {
         await settle(one, org, known.kind === 'ended' ? known.fates : await known.ending)
       } catch (cause) {
         log.warn('a spooled message waits', { org: org.id, intake: one.entry.intake, cause })
-        await putOff(one)
+        putOff(one)
       } finally {
         one.busy = false
       }
@@ -271,7 +250,7 @@ export async function openSpool(parts: SpoolParts): Promise<Spool> {
       },
       (cause) => log.error('the disk of the spool cannot be asked', { cause }),
     )
-    for (const one of live.values()) {
+    for (const one of index.all()) {
       if (one.busy) continue
       const age = now - Date.parse(one.entry.arrivedAt)
       if (age >= parts.delayNoticeMs && !one.state.delayTold) void tellDelay(one)
@@ -291,7 +270,7 @@ export async function openSpool(parts: SpoolParts): Promise<Spool> {
     const results = state.waiting.filter(({ settled }) => settled === null).map((one) => lastOf(entry, one))
     try {
       one.notice = await tell(entry, org, 'delayed', results, until)
-      if (live.has(entry.id)) await folder.note(entry.id, one.state, { durable: true })
+      if (index.get(entry.id) === one) await folder.note(entry.id, one.state, { durable: true })
     } catch (cause) {
       log.warn('a delay was not told', { org: entry.org, intake: entry.intake, cause })
     }
@@ -312,12 +291,13 @@ export async function openSpool(parts: SpoolParts): Promise<Spool> {
     }
     const { entry, size } = loaded
     const state = loaded.state ?? firstState(entry, time())
-    add({
+    index.add({
       entry,
       size,
       state: { ...state, nextAt: Math.min(state.nextAt, time()) },
       busy: false,
       confirmedUntil: 0,
+      fresh: null,
       notice: null,
     })
     if (!parts.organizations.has(entry.org))
@@ -330,21 +310,17 @@ export async function openSpool(parts: SpoolParts): Promise<Spool> {
     async tell(subject, org, action, results) {
       await tell(subject, org, action, results)
     },
-    holds(envelope, address) {
-      return [...(byEnvelope.get(envelope) ?? [])].some(({ state }) =>
-        state.waiting.some((one) => one.address === address),
-      )
-    },
+    holds: (envelope, address) => index.holds(envelope, address),
     wake(org) {
-      for (const one of live.values()) {
+      for (const one of index.all()) {
         // Whom the next hop itself put off waits on.
         const unheard = one.state.waiting.every(({ last }) => last?.remote !== true)
         if (one.entry.org === org && !one.busy && !one.state.held && unheard) line.push(org, one)
       }
     },
-    stats: () => ({ ...statsOf([...live.values()]), damaged, full }),
+    stats: () => ({ ...index.count(), damaged, full }),
     flush(id) {
-      const chosen = id === null ? [...live.values()] : [live.get(id)].filter((one) => one !== undefined)
+      const chosen = id === null ? [...index.all()] : [index.get(id)].filter((one) => one !== undefined)
       for (const one of chosen) {
         one.state = { ...one.state, held: false, nextAt: time() }
         if (!one.busy) line.push(one.entry.org, one)
@@ -352,7 +328,7 @@ export async function openSpool(parts: SpoolParts): Promise<Spool> {
       return chosen.length
     },
     async hold(id) {
-      const one = live.get(id)
+      const one = index.get(id)
       if (one === undefined) return false
       one.state = { ...one.state, held: true }
       line.remove(one.entry.org, one)
@@ -360,17 +336,21 @@ export async function openSpool(parts: SpoolParts): Promise<Spool> {
       return true
     },
     async drop(id, bounce) {
-      const one = live.get(id)
+      const one = index.get(id)
       const org = one === undefined ? undefined : parts.organizations.get(one.entry.org)
       if (one === undefined) return 'unknown'
       if (one.busy) return 'busy'
       one.busy = true
-      const left = one.state.waiting.filter(({ settled }) => settled === null)
-      const results = left.map((waiting) => droppedOf(one.entry, waiting))
-      if (bounce && org !== undefined && one.entry.kind === 'message') await tell(one.entry, org, 'failed', results)
-      const fates = new Map(left.map((waiting) => [waiting.address, fateOf(droppedOf(one.entry, waiting))]))
-      await report(one.entry, one.state.waiting, fates)
-      await remove(one)
+      try {
+        const left = one.state.waiting.filter(({ settled }) => settled === null)
+        const results = left.map((waiting) => droppedOf(one.entry, waiting))
+        if (bounce && org !== undefined && one.entry.kind === 'message') await tell(one.entry, org, 'failed', results)
+        const fates = new Map(left.map((waiting) => [waiting.address, fateOf(droppedOf(one.entry, waiting))]))
+        await reportFates(parts, one.entry, one.state.waiting, fates)
+        await remove(one)
+      } finally {
+        one.busy = false
+      }
       return 'dropped'
     },
     async close() {
@@ -396,17 +376,18 @@ function mailboxOf(entry: SpoolEntry, address: Address): string {
   return entry.recipients.find((one) => one.address === address)?.mailbox ?? address
 }
 
-function statsOf(all: readonly Live[]): Omit<SpoolStats, 'damaged' | 'full'> {
-  let octets = 0
-  let held = 0
-  let oldestAt: number | null = null
-  for (const { entry, state, size } of all) {
-    const at = Date.parse(entry.arrivedAt)
-    octets += size
-    held += state.held ? 1 : 0
-    oldestAt = oldestAt === null ? at : Math.min(oldestAt, at)
+/** The same octets, which are then in `kept` as well. */
+async function* keeping(mail: AsyncIterable<Uint8Array>, kept: Uint8Array[]): AsyncGenerator<Uint8Array> {
+  for await (const chunk of mail) {
+    kept.push(chunk)
+    yield chunk
   }
-  return { entries: all.length, octets, held, oldestAt }
+}
+
+function inOrder(chunks: readonly Uint8Array[]): OutgoingMail['open'] {
+  return async function* () {
+    yield* chunks
+  }
 }
 
 /** A time for people. */
