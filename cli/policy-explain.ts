@@ -48,8 +48,8 @@ function worded(verdict: OutboundVerdict): string {
   return verdict.kind === 'refuse' ? `refuse, ${by}: ${verdict.because}` : `pass, ${by}`
 }
 
-function tell({ name, then, outcome, decides, parts }: ExplainedRule, io: Io): void {
-  io.out(`${decides ? '=>' : '  '} ${name} (${then}): ${told(outcome)}`)
+function tell({ name, then, observes, outcome, decides, parts }: ExplainedRule, io: Io): void {
+  io.out(`${decides ? '=>' : '  '} ${name} (${observes ? `only observes: ${then}` : then}): ${told(outcome)}`)
   for (const part of parts) io.out(`       ${told(part.outcome).padEnd(5)}  ${part.text}${seen(part)}`)
 }
 

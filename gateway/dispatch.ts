@@ -15,7 +15,7 @@ import type { Organization } from './organization.ts'
 import type { PolicyCache } from './policy-cache.ts'
 import { createPreparation, type Preparation } from './preparation.ts'
 import type { Accept } from './reception.ts'
-import { type Group, type Refusal, route } from './routing.ts'
+import { type Group, type Observed, type Refusal, route } from './routing.ts'
 import type { Sealing } from './sealing.ts'
 import type { Spool } from './spool.ts'
 import { subjectOf } from './spool-notice.ts'
@@ -111,7 +111,9 @@ async function issue(
     const facts = await readFacts(intake.content, intake.sender, policy.domains)
     const passed: Group = { verdict: 'pass', rule: special?.rule ?? '', terms: null, recipients: intake.recipients }
     const routed =
-      special === null ? route(policy, facts, intake.recipients) : { kind: 'send' as const, groups: [passed] }
+      special === null
+        ? route(policy, facts, intake.recipients)
+        : { kind: 'send' as const, groups: [passed], observed: [] }
     const fates = routed.kind === 'send' ? routed.groups : routed.refusals.map(refusedGroup)
     const results = await Promise.all(
       fates.map((fate) => parts.keyServer.issue(requestOf(org, intake, policy.hash, fate))),
@@ -121,6 +123,7 @@ async function issue(
       continue
     }
     const envelopes = results.map(envelopesOf)
+    tellObserved(parts, intake, routed.observed)
     if (routed.kind === 'refuse') return routed
     const works = routed.groups.flatMap((group, index) =>
       (envelopes[index] ?? []).map((envelope): Work => ({ group, envelope })),
@@ -128,6 +131,13 @@ async function issue(
     return { kind: 'send', works }
   }
   throw new GatewayError('policy', { message: 'the policy changed again and again while the message was decided' })
+}
+
+function tellObserved({ metrics, log }: DispatchParts, intake: Intake, observed: readonly Observed[]): void {
+  for (const { rule, would, recipients } of observed) {
+    metrics.observed(intake.org, rule, recipients)
+    log.info('a rule only observed', { org: intake.org, intake: intake.id, rule, would, recipients })
+  }
 }
 
 type Fate = Omit<Group, 'verdict'> & { readonly verdict: IssueRequest['verdict'] }

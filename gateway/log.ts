@@ -17,6 +17,8 @@ export type LogFields = {
   readonly status?: string
   readonly verdict?: string
   readonly rule?: string
+  /** With `rule`: the verdict of a rule that only observes. */
+  readonly would?: string
   readonly outcome?: string
   readonly recipients?: number
   readonly size?: number
@@ -31,7 +33,20 @@ export type LogFields = {
 export type Log = Readonly<Record<'debug' | 'info' | 'warn' | 'error', (event: string, fields?: LogFields) => void>>
 
 const names = [
-  ...['org', 'intake', 'incident', 'envelope', 'listener', 'client', 'reason', 'code', 'status', 'verdict', 'rule'],
+  ...[
+    'org',
+    'intake',
+    'incident',
+    'envelope',
+    'listener',
+    'client',
+    'reason',
+    'code',
+    'status',
+    'verdict',
+    'rule',
+    'would',
+  ],
   ...['outcome', 'recipients', 'size', 'ms', 'hash', 'count', 'file', 'place'],
 ] as const
 

@@ -6,6 +6,8 @@ export type Metrics = {
   outcome(kind: 'sent' | 'deferred' | 'failed' | 'unknown', count: number): void
   /** Commands and messages that were not answered 2xx, by reason. */
   refused(reason: string): void
+  /** Recipients for whom a rule that only observes would have decided. */
+  observed(org: string, rule: string, count: number): void
   /** From the dot to the reply, seconds; begun with the returned function's making, ended by calling it. */
   started(): () => void
   /** An outgoing mail that the last look stopped. */
@@ -20,6 +22,7 @@ const buckets = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60
 export function createMetrics(clock: () => number = () => performance.now()): Metrics {
   const outcomes = new Map<string, number>()
   const refusals = new Map<string, number>()
+  const observations = new Map<string, number>()
   const counts = buckets.map(() => 0)
   let accepted = 0
   let alarms = 0
@@ -39,6 +42,7 @@ export function createMetrics(clock: () => number = () => performance.now()): Me
     },
     outcome: (kind, count) => add(outcomes, kind, count),
     refused: (reason) => add(refusals, reason, 1),
+    observed: (org, rule, count) => add(observations, `{org="${org}",rule="${rule}"}`, count),
     alarm: () => {
       alarms += 1
     },
@@ -62,6 +66,12 @@ export function createMetrics(clock: () => number = () => performance.now()): Me
           labelled('outcome', outcomes),
         ),
         ...family('sealpost_gateway_refused_total', 'counter', 'Refusals by reason.', labelled('reason', refusals)),
+        ...family(
+          'sealpost_gateway_observed_total',
+          'counter',
+          'Recipients for whom a rule that only observes would have decided.',
+          [...observations],
+        ),
         ...family('sealpost_gateway_egress_alarms_total', 'counter', 'Mails that the last look stopped.', [
           ['', alarms],
         ]),

@@ -38,7 +38,9 @@ export function createOffers({ organizations, policyOf, sizeLimit }: OffersParts
     const hop = organizations.get(org)?.courier.capabilities() ?? null
     const policy = policyOf(org)
     const seals =
-      policy === null || policy.default === 'seal' || policy.outbound.some((rule) => rule.verdict === 'seal')
+      policy === null ||
+      policy.default === 'seal' ||
+      policy.outbound.some((rule) => rule.verdict === 'seal' && !rule.observe)
     const room = seals || hop?.size == null ? sizeLimit : Math.max(1, hop.size - ADDED)
     return {
       size: Math.min(sizeLimit, room),

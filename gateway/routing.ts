@@ -1,6 +1,6 @@
 import type { Terms } from '../protocol/gateway-api.ts'
 import { domainOf } from '../protocol/identifiers.ts'
-import { decideOutbound, type OutboundVerdict, type Policy } from '../rulebook/index.ts'
+import { decideOutbound, type Observation, type OutboundVerdict, type Policy } from '../rulebook/index.ts'
 import type { MessageFacts } from './facts.ts'
 import type { IntakeRecipient } from './intake.ts'
 
@@ -20,16 +20,25 @@ export type Refusal = {
   readonly recipients: readonly IntakeRecipient[]
 }
 
-export type Route =
+/** What a rule that only observes would have decided, and for how many recipients. */
+export type Observed = Observation & { readonly recipients: number }
+
+export type Route = { readonly observed: readonly Observed[] } & (
   | { readonly kind: 'send'; readonly groups: readonly Group[] }
   /** A rule refuses at least one recipient; then the whole message is refused, for the sender to decide anew. */
   | { readonly kind: 'refuse'; readonly refusals: readonly [Refusal, ...Refusal[]] }
+)
 
 /** A verdict for every recipient, and who shares it. Pure. */
 export function route(policy: Policy, message: MessageFacts, recipients: readonly IntakeRecipient[]): Route {
   const byFate = new Map<string, { verdict: OutboundVerdict; recipients: IntakeRecipient[] }>()
+  const byRule = new Map<string, Observed>()
   for (const recipient of recipients) {
     const verdict = decideOutbound(policy, { message, recipient: recipientFacts(policy, recipient) })
+    for (const { rule, would } of verdict.observed ?? []) {
+      const key = `${rule} ${would}`
+      byRule.set(key, { rule, would, recipients: (byRule.get(key)?.recipients ?? 0) + 1 })
+    }
     const fate = fateOf(verdict)
     const known = byFate.get(fate)
     if (known === undefined) byFate.set(fate, { verdict, recipients: [recipient] })
@@ -42,7 +51,10 @@ export function route(policy: Policy, message: MessageFacts, recipients: readonl
     else groups.push({ verdict: verdict.kind, rule: verdict.rule, terms: termsOf(verdict), recipients: shared })
   }
   const [first, ...rest] = refusals
-  return first === undefined ? { kind: 'send', groups } : { kind: 'refuse', refusals: [first, ...rest] }
+  const observed = [...byRule.values()]
+  return first === undefined
+    ? { kind: 'send', groups, observed }
+    : { kind: 'refuse', refusals: [first, ...rest], observed }
 }
 
 function recipientFacts(policy: Policy, recipient: IntakeRecipient) {

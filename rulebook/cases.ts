@@ -33,10 +33,17 @@ function outboundCase(policy: Policy, test: OutboundTest, index: number): CaseRe
   const verdict = decideOutbound(policy, mailFacts(policy, test.mail))
   const ttl = verdict.kind === 'seal' ? verdict.terms.ttlSeconds : null
   const wanted = test.ttl === undefined ? null : parseDuration(test.ttl)
+  const observed = (verdict.observed ?? []).map(({ rule }) => rule)
   const passed =
-    verdict.kind === test.expect && (test.by ?? verdict.rule) === verdict.rule && (wanted === null || wanted === ttl)
-  const actual = worded(verdict.kind, verdict.rule, ttl === null ? undefined : formatDuration(ttl))
-  return { part: 'outbound', index, name: test.name, passed, expected: worded(test.expect, test.by, test.ttl), actual }
+    verdict.kind === test.expect &&
+    (test.by ?? verdict.rule) === verdict.rule &&
+    (wanted === null || wanted === ttl) &&
+    (test.observed === undefined || sameNames(test.observed, observed))
+  const actual =
+    worded(verdict.kind, verdict.rule, ttl === null ? undefined : formatDuration(ttl)) +
+    (test.observed === undefined ? '' : seenBy(observed))
+  const expected = worded(test.expect, test.by, test.ttl) + (test.observed === undefined ? '' : seenBy(test.observed))
+  return { part: 'outbound', index, name: test.name, passed, expected, actual }
 }
 
 function releaseCase(policy: Policy, test: ReleaseTest, index: number): CaseResult {
@@ -44,6 +51,14 @@ function releaseCase(policy: Policy, test: ReleaseTest, index: number): CaseResu
   const passed = verdict.kind === test.expect && (test.by ?? verdict.rule) === verdict.rule
   const actual = worded(verdict.kind, verdict.rule, undefined)
   return { part: 'release', index, name: test.name, passed, expected: worded(test.expect, test.by, undefined), actual }
+}
+
+function sameNames(some: readonly string[], others: readonly string[]): boolean {
+  return JSON.stringify([...new Set(some)].sort()) === JSON.stringify([...others].sort())
+}
+
+function seenBy(names: readonly string[]): string {
+  return names.length === 0 ? ', observed by none' : `, observed by '${names.join("', '")}'`
 }
 
 function worded(kind: string, by: string | undefined, ttl: string | undefined): string {
@@ -66,7 +81,8 @@ export function mailFacts(policy: Pick<Policy, 'domains'>, mail: MailCase): Outb
       tags: tagsOf(subject),
       headers: headersOf(mail),
       size: mail.size ?? 2000,
-      attachments: mail.attachments ?? [],
+      // Conditions read only ordinary objects; those of a file are without a prototype.
+      attachments: (mail.attachments ?? []).map(({ name, type }) => ({ name, type })),
       nullSender: sender === '',
       report: mail.report ?? false,
       autoReply: mail.autoReply ?? false,

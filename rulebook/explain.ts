@@ -19,6 +19,8 @@ export type ExplainedRule = {
   readonly name: string
   /** What the rule says happens when it matches. */
   readonly then: OutboundRule['verdict'] | ReleaseRule['verdict']
+  /** It decides nothing, whatever its outcome. */
+  readonly observes: boolean
   readonly outcome: Outcome
   /** Whether this rule's outcome made the verdict. */
   readonly decides: boolean
@@ -64,6 +66,7 @@ function explained(
     name: rule.name,
     // biome-ignore lint/suspicious/noThenProperty: the field's name in the file; its value is a text
     then: rule.verdict,
+    observes: 'observe' in rule && rule.observe,
     outcome: rule.condition.evaluate(bindings),
     decides: decisive === rule.name || decisive.endsWith(`:${rule.name}`),
     parts: partsIn(rule.condition, bindings, variables),

@@ -70,10 +70,17 @@ export type ReleaseFacts = {
   }
 }
 
-export type OutboundVerdict =
+export type OutboundVerdict = (
   | { readonly kind: 'seal'; readonly rule: string; readonly terms: Terms }
   | { readonly kind: 'pass'; readonly rule: string }
   | { readonly kind: 'refuse'; readonly rule: string; readonly because: string }
+) & {
+  /** Rules that only observe and would have decided, in their order; absent where there are none. */
+  readonly observed?: readonly Observation[]
+}
+
+/** What a rule that only observes would have decided; `error-in:<name>` where its condition cannot be worked out. */
+export type Observation = { readonly rule: string; readonly would: OutboundVerdict['kind'] }
 
 export type ReleaseVerdict =
   | { readonly kind: 'allow'; readonly rule: string }

@@ -99,7 +99,7 @@ function policyOf(
 }
 
 function outboundRule(rule: PolicyFile['outbound'][number], checked: CheckedCondition | undefined): OutboundRule {
-  const named = { name: rule.name, condition: conditionIn(checked) }
+  const named = { name: rule.name, condition: conditionIn(checked), observe: rule.observe ?? false }
   if (rule.then === 'pass') return { ...named, verdict: 'pass' }
   if (rule.then === 'refuse') return { ...named, verdict: 'refuse', because: rule.because ?? '' }
   return {

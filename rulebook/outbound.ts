@@ -1,5 +1,5 @@
 import { type Bindings, outboundBindings } from './bindings.ts'
-import type { OutboundFacts, OutboundVerdict } from './facts.ts'
+import type { Observation, OutboundFacts, OutboundVerdict } from './facts.ts'
 import { DEFAULT_RULE, type OutboundRule, type Policy, ruleInError } from './policy.ts'
 
 const NO_RULE = "This organization's policy does not let this message leave."
@@ -12,13 +12,23 @@ const SHORTEST_SECONDS = 60
  * A condition that cannot be worked out never lets the mail pass: it is refused if the rule in error is a `refuse`, or a `refuse`
  * after it matches; otherwise it is sealed for the shortest time that the file knows. The verdict's rule is then `error-in:<name>`,
  * or the name of the later `refuse`.
+ *
+ * A rule that only observes decides nothing, whatever comes of it; the verdict says what it would have been.
  */
 export function decideOutbound(policy: Policy, facts: OutboundFacts): OutboundVerdict {
   const bindings = outboundBindings(facts)
+  const observed: Observation[] = []
+  const verdict = decide(policy, facts, bindings, observed)
+  return observed.length === 0 ? verdict : { ...verdict, observed }
+}
+
+function decide(policy: Policy, facts: OutboundFacts, bindings: Bindings, observed: Observation[]): OutboundVerdict {
   for (const [index, rule] of policy.outbound.entries()) {
     const outcome = rule.condition.evaluate(bindings)
     if (outcome === false) continue
-    return outcome === true ? verdictOf(policy, rule, facts) : strictest(policy, index, facts, bindings)
+    const verdict = outcome === true ? verdictOf(policy, rule, facts) : strictest(policy, index, facts, bindings)
+    if (!rule.observe) return verdict
+    observed.push({ rule: outcome === true ? rule.name : ruleInError(rule.name), would: verdict.kind })
   }
   if (policy.default === 'pass') return { kind: 'pass', rule: DEFAULT_RULE }
   if (policy.default === 'refuse') return { kind: 'refuse', rule: DEFAULT_RULE, because: NO_RULE }
@@ -37,10 +47,11 @@ function strictest(policy: Policy, index: number, facts: OutboundFacts, bindings
   const name = ruleInError(failed?.name ?? DEFAULT_RULE)
   if (failed?.verdict === 'refuse') return { kind: 'refuse', rule: name, because: failed.because }
   for (const rule of policy.outbound.slice(index + 1)) {
+    if (rule.observe) continue
     if (rule.verdict === 'refuse' && rule.condition.evaluate(bindings) === true) return verdictOf(policy, rule, facts)
   }
   const known = policy.outbound
-    .map((rule) => (rule.verdict === 'seal' ? rule.ttlSeconds : null))
+    .map((rule) => (rule.verdict === 'seal' && !rule.observe ? rule.ttlSeconds : null))
     .filter((ttl) => ttl !== null)
   return sealed(name, ttlOf(policy, Math.min(policy.ttl.defaultSeconds, ...known), true, facts))
 }

@@ -2,7 +2,12 @@ import type { OrgId } from '../protocol/identifiers.ts'
 import type { Condition } from './condition.ts'
 
 /** One rule for mail that leaves. */
-export type OutboundRule = { readonly name: string; readonly condition: Condition } & (
+export type OutboundRule = {
+  readonly name: string
+  readonly condition: Condition
+  /** It only says what it would decide, and the next rule is tried. */
+  readonly observe: boolean
+} & (
   | {
       readonly verdict: 'seal'
       /** The rule's own time to live, a ceiling for the sender's wish; null where the rule has none. */

@@ -6,7 +6,7 @@ import { spotAt } from './sound.ts'
 
 /**
  * Rules that can never decide. Outbound: after a rule that always matches, or wherever an earlier rule matches whenever this one
- * does, as far as the text of both shows it. Release: an allow whose condition a deny has too, or a rule that another repeats.
+ * does, as far as the text of both shows it; one that only observes hides none. Release: an allow whose condition a deny has too, or a rule that another repeats.
  */
 export function unreachable(
   file: PolicyFile,
@@ -37,7 +37,9 @@ function never(
 function later(file: PolicyFile, conditions: readonly CheckedCondition[], tree: Tree): Spot[] {
   const spots: Spot[] = []
   for (const [index, condition] of conditions.entries()) {
-    const earlier = conditions.findIndex((other, before) => before < index && covers(other, condition))
+    const earlier = conditions.findIndex((other, before) => {
+      return before < index && file.outbound[before]?.observe !== true && covers(other, condition)
+    })
     if (earlier < 0) continue
     const [name, first] = [file.outbound[index]?.name ?? '', file.outbound[earlier]?.name ?? '']
     const message = `the rule '${name}' is never reached: '${first}' above matches first`

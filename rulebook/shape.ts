@@ -27,6 +27,7 @@ type OutboundEntry = {
   readonly name: string
   readonly when: string | boolean
   readonly then: 'seal' | 'pass' | 'refuse'
+  readonly observe?: boolean
   readonly ttl?: string
   readonly wish?: boolean
   readonly because?: string
@@ -45,6 +46,7 @@ export type OutboundTest = {
   readonly expect: 'seal' | 'pass' | 'refuse'
   readonly by?: string
   readonly ttl?: string
+  readonly observed?: readonly string[]
 }
 
 export type MailCase = {

@@ -110,17 +110,41 @@ function* idle(file: PolicyFile, tree: Tree): Generator<Spot> {
 
 function* testNames(file: PolicyFile, tree: Tree): Generator<Spot> {
   for (const part of ['outbound', 'release'] as const) {
-    const rules = file[part].map(({ name }) => name)
+    const observing = new Set(part === 'outbound' ? file.outbound.filter(isObserving).map(({ name }) => name) : [])
+    const rules = file[part].map(({ name }) => name).filter((name) => !observing.has(name))
     const known = new Set([DEFAULT_RULE, ...rules, ...rules.map(ruleInError)])
     for (const [index, { by }] of file.tests[part].entries()) {
       if (by === undefined || known.has(by)) continue
+      if (observing.has(by)) {
+        const hint = `write observed: [${by}], and 'by' for the rule that decides`
+        yield spotAt(tree, ['tests', part, index, 'by'], `the rule '${by}' only observes`, hint)
+        continue
+      }
       const close = nearest(by, known)
       const hint = close ? `write '${close}'` : `known: ${[DEFAULT_RULE, ...rules].join(', ')}`
       yield spotAt(tree, ['tests', part, index, 'by'], `no ${part} rule is called '${by}'`, hint)
     }
   }
+  yield* observedNames(file, tree)
   for (const [index, test] of file.tests.outbound.entries()) {
     if (test.ttl === undefined || test.expect === 'seal') continue
     yield spotAt(tree, ['tests', 'outbound', index, 'ttl'], "'ttl' can only be expected of 'seal'", 'remove it')
   }
+}
+
+function* observedNames(file: PolicyFile, tree: Tree): Generator<Spot> {
+  const observing = file.outbound.filter(isObserving).map(({ name }) => name)
+  const known = new Set([...observing, ...observing.map(ruleInError)])
+  for (const [index, { observed = [] }] of file.tests.outbound.entries()) {
+    for (const [place, name] of observed.entries()) {
+      if (known.has(name)) continue
+      const rules = observing.length === 0 ? 'no rule has observe: true' : `known: ${observing.join(', ')}`
+      const path = ['tests', 'outbound', index, 'observed', place]
+      yield spotAt(tree, path, `no rule called '${name}' observes`, rules)
+    }
+  }
+}
+
+function isObserving({ observe }: PolicyFile['outbound'][number]): boolean {
+  return observe === true
 }

@@ -161,6 +161,22 @@ t.test('one recipient whom a rule refuses stops the message for all, and is name
   t.equal(office.mails.length, 0)
 })
 
+t.test('a rule that only observes is told of by log and metrics, and decides nothing', async (t) => {
+  const office = steady()
+  const program = 'Content-Type: application/x-msdownload; name=setup.exe\n'
+  const to = ['kunde@example.org', 'b@example.org']
+  t.match(await office.send('anna@acme.example', to, letter({ extra: program })), /^250 /)
+  t.equal(office.mails.length, 1, 'sealed by the next rule that matches')
+  const lines = office
+    .log()
+    .split('\n')
+    .filter((line) => line.includes('a rule only observed'))
+  t.equal(lines.length, 1)
+  t.match(JSON.parse(lines[0] ?? ''), { rule: 'no-programs', would: 'refuse', recipients: 2, org: 'acme.example' })
+  const metrics = await (await fetch(`http://127.0.0.1:${office.opsPort}/metrics`)).text()
+  t.match(metrics, 'sealpost_gateway_observed_total{org="acme.example",rule="no-programs"} 2\n')
+})
+
 t.test('a policy that changed is asked for at once, and the verdict taken again', async (t) => {
   const office = await openOffice(t)
   t.match(await office.send('anna@acme.example', ['a@fresh.example'], letter()), /^250/)

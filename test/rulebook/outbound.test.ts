@@ -98,6 +98,45 @@ t.test('a rule that cannot be worked out never lets a mail pass', async (t) => {
   })
 })
 
+t.test('a rule that only observes says what it would decide, and the next is tried', async (t) => {
+  const policy = policyOf({
+    outbound: [
+      '{ name: no-reports, when: message.report, then: refuse, because: No reports., observe: true }',
+      '{ name: all, when: true, then: seal, ttl: 1h, observe: true }',
+      `{ name: broken, when: '${BROKEN}', then: pass }`,
+      `{ name: late, when: message.report, then: refuse, because: Late., observe: true }`,
+    ],
+  })
+  t.same(decideOutbound(policy, mail({ report: true, wish: '2d' })), {
+    kind: 'seal',
+    rule: 'default',
+    terms: { ttlSeconds: 2 * DAY, proof: 'code' },
+    observed: [
+      { rule: 'no-reports', would: 'refuse' },
+      { rule: 'all', would: 'seal' },
+      { rule: 'late', would: 'refuse' },
+    ],
+  })
+  const inError = decideOutbound(policy, mail({ report: true }))
+  t.match(
+    inError,
+    { kind: 'seal', rule: 'error-in:broken', terms: { ttlSeconds: 30 * DAY } },
+    'nothing of theirs counts',
+  )
+  t.same(
+    inError.observed?.map(({ rule }) => rule),
+    ['no-reports', 'all'],
+    'up to the rule that decides',
+  )
+  const broken = policyOf({ outbound: [`{ name: odd, when: '${BROKEN}', then: refuse, because: No., observe: true }`] })
+  t.same(decideOutbound(broken, mail()), {
+    kind: 'seal',
+    rule: 'default',
+    terms: { ttlSeconds: 30 * DAY, proof: 'code' },
+    observed: [{ rule: 'error-in:odd', would: 'refuse' }],
+  })
+})
+
 t.test('each condition sees its fact', async (t) => {
   const cases: [condition: string, given: Parameters<typeof mail>[0]][] = [
     ["message.headers.get('Sensitivity').exists(v, v == 'Private')", { headers: { sensitivity: 'Private' } }],
