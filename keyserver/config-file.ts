@@ -46,6 +46,10 @@ export function loadConfig(file: string, now: Date = new Date()): Config {
     organizations: organizationsOf(parsed),
     policies: at(parsed.policies),
     database: at(parsed.database),
+    disk: {
+      keepFree: (parsed.disk?.keepFree ?? 64) * 1024 ** 2,
+      reserve: (parsed.disk?.reserve ?? 16) * 1024 ** 2,
+    },
     keyStore: at(parsed.keyStore),
     kek: { file: at(parsed.kek.file) },
     public: {

@@ -33,6 +33,7 @@ export const ConfigFile = Type.Object(
     ),
     policies: Path,
     database: Path,
+    disk: Type.Optional(Type.Object({ keepFree: atLeast(4, 1_048_576), reserve: atLeast(1, 1024) }, closed)),
     keyStore: Path,
     kek: Type.Object({ file: Path }, closed),
     public: Type.Object(

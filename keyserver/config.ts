@@ -7,6 +7,8 @@ export type Config = {
   readonly policies: string
   /** The database file. */
   readonly database: string
+  /** Octets on the database's disk: what ordinary works leave free, and the reserve for what must not wait. */
+  readonly disk: { readonly keepFree: number; readonly reserve: number }
   readonly keyStore: string
   readonly kek: { readonly file: string }
   readonly public: Listener & {

@@ -3,6 +3,7 @@ import { dirname } from 'node:path'
 import type { OrgId } from '../protocol/identifiers.ts'
 import type { Parts } from './parts.ts'
 import type { PolicyLoader } from './policies.ts'
+import type { Room } from './room.ts'
 import type { Rounds } from './rounds.ts'
 
 /** `down` stops releases or issues; `degraded` wants somebody to look. */
@@ -14,20 +15,21 @@ export type Finding = {
 
 export type Health = { readonly status: 'good' | 'degraded' | 'down'; readonly parts: readonly Finding[] }
 
-/** Free space, octets, below which somebody must act, and below which the database may fail at any moment. */
+/** Free space, octets, below which somebody must act. */
 const LOW = 1024 ** 3
-const EMPTY = 64 * 1024 ** 2
+
+type Subjects = Parts & { readonly policies: PolicyLoader; readonly rounds: Rounds; readonly room: Room }
 
 /** Looks at every part now. Never throws: what throws is a finding. */
-export async function examine(parts: Parts, policies: PolicyLoader, rounds: Rounds): Promise<Health> {
-  const { store, keyring, config } = parts
+export async function examine(subjects: Subjects): Promise<Health> {
+  const { store, keyring, config, policies, rounds, room } = subjects
   const findings = await Promise.all([
     probe('database', () => store.ping()),
     probe('keys', () => keyring.health()),
-    space('disk', dirname(config.database)),
-    space('key store disk', config.keyStore),
+    roomFinding(room, dirname(config.database)),
+    space('key store disk', config.keyStore, config.disk.keepFree),
   ])
-  const all = [...findings, logFinding(rounds), clockFinding(parts), ...policyFindings(parts, policies)]
+  const all = [...findings, logFinding(rounds), clockFinding(subjects), ...policyFindings(subjects, policies)]
   const down = all.some(({ state }) => state === 'down')
   const degraded = all.some(({ state }) => state === 'degraded')
   return { status: down ? 'down' : degraded ? 'degraded' : 'good', parts: all }
@@ -42,13 +44,24 @@ async function probe(part: string, act: () => Promise<void>): Promise<Finding> {
   }
 }
 
-async function space(part: string, folder: string): Promise<Finding> {
+/** The disk of the database: what stops ordinary works comes first, then what is missing for the worst case, then what will be. */
+async function roomFinding(room: Room, folder: string): Promise<Finding> {
+  const part = 'disk'
+  const found = await probe(part, () => room.look())
+  if (found.state !== 'good') return found
+  const state = room.state()
+  if (state.kind === 'short') return { part, state: 'down', because: state.because }
+  const because = 'the reserve for revocations is missing: make room'
+  return room.hasReserve() ? await space(part, folder, 0) : { part, state: 'degraded', because }
+}
+
+async function space(part: string, folder: string, empty: number): Promise<Finding> {
   try {
     const { bavail, bsize } = await statfs(folder)
     const free = bavail * bsize
     if (free >= LOW) return { part, state: 'good', because: null }
     const because = `${Math.floor(free / 1024 ** 2)} MiB are free in ${folder}: make room`
-    return { part, state: free < EMPTY ? 'down' : 'degraded', because }
+    return { part, state: free < empty ? 'down' : 'degraded', because }
   } catch (cause) {
     return { part, state: 'down', because: `${folder}: ${cause instanceof Error ? cause.message : String(cause)}` }
   }

@@ -79,6 +79,8 @@ export function createJournal(store: Store, keyring: Keyring, seen = 0): Journal
     if (strangers.length > 0) await introduce(org, strangers)
   }
   async function introduce(org: OrgId, addresses: readonly Address[]): Promise<void> {
+    // Or keys of persons whom the database never took would pile up in the key store.
+    store.requireRoom()
     const made = addresses.map((address) => ({ address, pseudonym: newPseudonym() }))
     const keys = await keyring.makePersonKeys(
       org,

@@ -24,6 +24,6 @@ export async function openKeys(config: Config, store: Store): Promise<Keyring> {
     )
   }
   const keyring = await openKeyring(kek, keys)
-  if (recorded === null) await store.transact((tx) => tx.meta.set('kek', kek.id))
+  if (recorded === null) await store.transact((tx) => tx.meta.set('kek', kek.id), 'upkeep')
   return keyring
 }

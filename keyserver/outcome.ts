@@ -62,7 +62,8 @@ export async function recordOutcome(parts: Parts, caller: Caller, request: Outco
     }))
     parts.metrics.count('sealpost_outcomes_total', { outcome })
     return { kind: 'recorded' }
-  })
+    // What is on its way already must be noted, or it would be sent again.
+  }, 'upkeep')
 }
 
 /** Null where the address is no recipient: nobody gets a place among the persons because a gateway named them. */

@@ -59,11 +59,14 @@ async function release(door: Door, request: FastifyRequest, asked: ReleaseReques
   }
   const dataKey = first.decision.kind === 'release' ? await unwrap(door, first.standing.envelope, wrapped) : null
   const persons = await journal.persons(org, [address])
-  const settled = await store.transact(async (tx) => {
-    const judged = dataKey === null ? withoutKey(first) : ((await judge(door, tx, asking)) ?? first)
-    await record(door, tx, request, { ...asking, judged, persons })
-    return { ...judged, copies: await tx.envelopes.copies(asked.envelope) }
-  })
+  const settled = await store.transact(
+    async (tx) => {
+      const judged = dataKey === null ? withoutKey(first) : ((await judge(door, tx, asking)) ?? first)
+      await record(door, tx, request, { ...asking, judged, persons })
+      return { ...judged, copies: await tx.envelopes.copies(asked.envelope) }
+    },
+    dataKey === null ? 'urgent' : 'ordinary',
+  )
   const { decision, standing, copies } = settled
   if (decision.kind === 'refuse' || dataKey === null) throw refused(decision)
   metrics.count('sealpost_releases_total')

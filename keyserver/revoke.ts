@@ -52,7 +52,7 @@ async function revoke(door: Door, request: FastifyRequest, envelope: EnvelopeId)
       return { ...revoked, ...recordHead(clock, request), envelope, by: by(name) }
     })
     return at
-  })
+  }, 'urgent')
   if (revokedAt !== null) return { id: envelope, revokedAt: rfc3339(revokedAt) }
   throw new KeyServerError('not-authorised', { detail: 'Only the sender can revoke this message.' })
 }

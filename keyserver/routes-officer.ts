@@ -42,14 +42,16 @@ async function revokeByOfficer(
   const head = { time: new Date(now).toISOString(), request: requestId }
   const by = byOfficer(officer)
   if (!officer.organizations.has(org)) {
-    await parts.store.transact(async (tx) =>
-      parts.journal.append(tx, 'server', nobody, () => ({
-        ...head,
-        kind: 'revoke-refused',
-        envelope: id,
-        by,
-        reason: 'not-authorised',
-      })),
+    await parts.store.transact(
+      async (tx) =>
+        parts.journal.append(tx, 'server', nobody, () => ({
+          ...head,
+          kind: 'revoke-refused',
+          envelope: id,
+          by,
+          reason: 'not-authorised',
+        })),
+      'upkeep',
     )
     throw new KeyServerError('not-authorised', { detail: `This certificate may not act for ${org}.` })
   }
@@ -76,7 +78,7 @@ async function revokeByOfficer(
       reason: reason.toWellFormed(),
     }))
     return now
-  })
+  }, 'urgent')
   if (revokedAt === null) throw new KeyServerError('not-found', { detail: 'There is no such envelope.' })
   return { id, revokedAt: new Date(revokedAt).toISOString() }
 }

@@ -13,6 +13,7 @@ import { createOpsApp } from './ops.ts'
 import type { Parts } from './parts.ts'
 import { openPolicies } from './policies.ts'
 import { createPublicApp, type PublicOptions } from './public.ts'
+import { createRoom, type Room, type RoomState } from './room.ts'
 import { createRounds, type Rounds } from './rounds.ts'
 import { createShredder } from './shredder.ts'
 import { openSqliteStore } from './store-sqlite.ts'
@@ -40,12 +41,14 @@ export type Server = {
 export async function startServer(config: Config, options: ServerOptions): Promise<Server> {
   const { log, time } = options
   const host = new URL(config.public.url).host
-  const store = await openSqliteStore({ file: config.database, host })
+  const room = createRoom({ ...config.disk, database: config.database })
+  const store = await openSqliteStore({ file: config.database, host, room })
   const open: { close(): Promise<unknown> }[] = [store]
   const closeAll = async () => {
     for (const one of open.toReversed()) await one.close()
   }
   try {
+    await room.look()
     const keyring = await openKeys(config, store)
     const clock = await openClock(store, time)
     const journal = createJournal(store, keyring, clock.highest())
@@ -59,12 +62,12 @@ export async function startServer(config: Config, options: ServerOptions): Promi
     open.push({ close: () => recordStop(parts, instance) })
 
     const apps = {
-      ops: await createOpsApp(parts, () => examine(parts, policies, rounds)),
+      ops: await createOpsApp(parts, () => examine({ ...parts, policies, rounds, room })),
       gateways: await createGatewayApp(parts),
       public: await createPublicApp(parts, options.reader),
     }
     open.push(apps.ops, apps.gateways, apps.public)
-    startRounds(parts, rounds, shredder.run)
+    startRounds(parts, room, rounds, shredder.run)
     open.push({ close: () => rounds.stop() }, { close: () => policies.stop() })
     policies.follow()
     const addresses = {
@@ -79,9 +82,23 @@ export async function startServer(config: Config, options: ServerOptions): Promi
   }
 }
 
-function startRounds({ store, journal, clock, keyring }: Parts, rounds: Rounds, shred: () => Promise<void>): void {
+function startRounds(
+  { store, journal, clock, keyring, log }: Parts,
+  room: Room,
+  rounds: Rounds,
+  shred: () => Promise<void>,
+): void {
   const lookAtClock = createTimekeeper(store, journal, clock)
+  let last: RoomState['kind'] = 'good'
+  const lookAtRoom = async () => {
+    await room.look()
+    const state = room.state()
+    if (state.kind === 'short' && last === 'good') log.error({ because: state.because }, 'room is short')
+    if (state.kind === 'good' && last === 'short') log.info('there is room again')
+    last = state.kind
+  }
   rounds.every(1_000, 'checkpoint', () => store.checkpoint((origin) => keyring.signer.forLog(origin)))
+  rounds.every(1_000, 'room', lookAtRoom)
   rounds.every(5_000, 'clock', lookAtClock)
   rounds.every(10_000, 'shredder', shred)
   rounds.every(60_000, 'sweep', () =>
@@ -91,7 +108,7 @@ function startRounds({ store, journal, clock, keyring }: Parts, rounds: Rounds, 
       await tx.sessions.sweep(now)
       await tx.counters.sweep(now)
       await tx.envelopes.forgetRetries(now - 6 * 86_400_000)
-    }),
+    }, 'upkeep'),
   )
 }
 
@@ -116,15 +133,17 @@ async function recordStart({ store, journal, clock, config }: Parts, version: st
   const shown = JSON.stringify([rest, mail], (key, value: unknown) => (SECRET.has(key) ? undefined : value))
   const digest = createHash('sha256').update(shown).digest('base64url')
   const time = new Date(clock.now()).toISOString()
-  await store.transact(async (tx) =>
-    journal.append(tx, 'server', nobody, () => ({
-      kind: 'server-start',
-      time,
-      request: null,
-      version,
-      instance,
-      config: digest,
-    })),
+  await store.transact(
+    async (tx) =>
+      journal.append(tx, 'server', nobody, () => ({
+        kind: 'server-start',
+        time,
+        request: null,
+        version,
+        instance,
+        config: digest,
+      })),
+    'upkeep',
   )
   return instance
 }
@@ -144,7 +163,7 @@ async function recordStop({ store, journal, clock, keyring, log }: Parts, instan
         instance,
         reason: 'stopped',
       }))
-    })
+    }, 'upkeep')
     await store.checkpoint((origin) => keyring.signer.forLog(origin))
   } catch (cause) {
     log.error({ err: cause }, 'the stop could not be written into the log')

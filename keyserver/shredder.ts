@@ -68,7 +68,7 @@ async function shredSome({ store, clock, journal }: Parts): Promise<number> {
       await tx.changes.add(envelope.id, 'shredded', now)
     }
     return doomed.length
-  })
+  }, 'upkeep')
 }
 
 function causeOf(envelope: Envelope, now: number): 'revoked' | 'withdrawn' | 'expired' {
@@ -80,9 +80,9 @@ async function rekeyDaily(parts: Parts): Promise<void> {
   const { store, clock } = parts
   const today = new Date(clock.now()).toISOString().slice(0, 10)
   if ((await store.read((reads) => reads.meta.get('rekeyed'))) === today) return
-  const stirred = await store.transact((tx) => tx.envelopes.stirred())
+  const stirred = await store.transact((tx) => tx.envelopes.stirred(), 'upkeep')
   for (const { org, bucket } of stirred) await rekey(parts, org, bucket)
-  await store.transact((tx) => tx.meta.set('rekeyed', today))
+  await store.transact((tx) => tx.meta.set('rekeyed', today), 'upkeep')
 }
 
 /**
@@ -95,7 +95,7 @@ export async function rekey(parts: Parts, org: OrgId, bucket: string): Promise<v
   if (old !== null) {
     const fresh = await keyring.freshBucket(org, bucket)
     for (let moved = BATCH; moved === BATCH; ) {
-      moved = await store.transact((tx) => resealSome(tx, org, old, fresh))
+      moved = await store.transact((tx) => resealSome(tx, org, old, fresh), 'upkeep')
     }
   }
   await store.scrub()
@@ -103,7 +103,7 @@ export async function rekey(parts: Parts, org: OrgId, bucket: string): Promise<v
   await store.transact(async (tx) => {
     await tx.envelopes.settle(org, bucket)
     recordDestroyed(parts, tx, org, bucket, 'rekeyed')
-  })
+  }, 'upkeep')
 }
 
 type Bucket = { readonly id: string; readonly key: Uint8Array }
@@ -124,13 +124,13 @@ async function destroyOldBuckets(parts: Parts): Promise<void> {
   for (const { org, id } of await keyring.buckets()) {
     const end = Date.parse(`${id.slice(0, 10)}T00:00:00Z`) + DAY * (1 + config.graceDays)
     if (end > clock.now()) continue
-    const left = await store.transact((tx) => tx.envelopes.inBucket(org, id, 1))
+    const left = await store.transact((tx) => tx.envelopes.inBucket(org, id, 1), 'upkeep')
     if (left.length > 0) continue
     await keyring.destroyBucket(org, id)
     await store.transact(async (tx) => {
       await tx.envelopes.settle(org, id)
       recordDestroyed(parts, tx, org, id, 'expired')
-    })
+    }, 'upkeep')
   }
 }
 

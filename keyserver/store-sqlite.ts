@@ -6,8 +6,9 @@ import { createLogWriter, type Entry, type LogWriter } from '../audit/writer.ts'
 import { createBatch, type Unit } from './batch.ts'
 import { KeyServerError } from './error.ts'
 import { migrations } from './migrations.ts'
+import type { Room } from './room.ts'
 import type { Run } from './statement.ts'
-import type { AuditLog, Store, Tx } from './store.ts'
+import type { AuditLog, Store, Tx, Urgency } from './store.ts'
 import { envelopeStatements } from './store-envelopes.ts'
 import { type LogRows, logStatements, resumptions } from './store-log.ts'
 import { changeStatements, metaStatements, peopleStatements, policyStatements } from './store-policies.ts'
@@ -19,13 +20,15 @@ export type SqliteStoreOptions = {
   readonly file: string
   /** Host part of the logs' origins. */
   readonly host: string
+  /** Where it is watched how much room is left. */
+  readonly room?: Room
 }
 
 /**
  * A {@link Store} in one SQLite file: WAL, fsync at every commit, deleted octets overwritten. One connection writes, one reads. Throws in
  * plain words if the file is not a database of ours or cannot be opened.
  */
-export async function openSqliteStore({ file, host }: SqliteStoreOptions): Promise<Store> {
+export async function openSqliteStore({ file, host, room }: SqliteStoreOptions): Promise<Store> {
   const writing = connect(file)
   const db = kysely(writing)
   await migrate(db, file)
@@ -37,9 +40,43 @@ export async function openSqliteStore({ file, host }: SqliteStoreOptions): Promi
   const rows = logStatements(db)
   const batch = createBatch(() => startUnit(db, bind, rows, writer), asUnavailable)
   const readTx = bind((query) => reads.executeQuery(query), noLog)
+  const requireRoom = () => {
+    const state = room?.state() ?? { kind: 'good' }
+    if (state.kind === 'short') throw new KeyServerError('unavailable', { retryAfter: 60 })
+  }
+  /** Moves the journal into the database, as far as there is room: that gives back the room of the journal. */
+  async function emptyJournal(): Promise<void> {
+    try {
+      await batch.between(() => void writing.pragma('wal_checkpoint(TRUNCATE)'))
+    } catch {
+      // Not even for that is there room; what the reserve left may do.
+    }
+  }
+
+  async function urgently<T>(work: (tx: Tx) => Promise<T>): Promise<T> {
+    try {
+      return await batch.run(work)
+    } catch (cause) {
+      if (room === undefined || !isFull(cause)) throw cause
+      room.spend()
+      await emptyJournal()
+      return await batch.run(work)
+    }
+  }
+  async function transact<T>(work: (tx: Tx) => Promise<T>, urgency: Urgency = 'ordinary'): Promise<T> {
+    if (urgency === 'urgent') return await urgently(work)
+    if (urgency === 'upkeep') return await batch.run(work)
+    requireRoom()
+    return await batch.run((tx) => {
+      // Again, for it may have waited while the reserve was given up for something else.
+      requireRoom()
+      return work(tx)
+    })
+  }
 
   return {
-    transact: (work) => batch.run(work),
+    transact,
+    requireRoom,
     read: (work) => work(readTx).catch((cause: unknown) => Promise.reject(asUnavailable(cause))),
     checkpoint: async (keyOf) => {
       for (const log of writer.uncovered()) {
@@ -201,6 +238,12 @@ async function migrate(db: Kysely<Tables>, file: string): Promise<void> {
 }
 
 const STORAGE_FAULT = /^SQLITE_(FULL|IOERR|READONLY|BUSY|LOCKED|CORRUPT|CANTOPEN|NOTADB|PROTOCOL)/
+
+/** What a disk, a quota or a limit on files that takes no more looks like. */
+function isFull(cause: unknown): boolean {
+  const inner = cause instanceof KeyServerError ? cause.cause : cause
+  return inner instanceof Error && 'code' in inner && /^SQLITE_(FULL|IOERR)/.test(String(inner.code))
+}
 
 /** What the database itself cannot do just now is `unavailable`; everything else stays what it is. */
 function asUnavailable(cause: unknown): unknown {

@@ -4,15 +4,23 @@ import type { CopyState, Terms } from '../protocol/gateway-api.ts'
 import type { Address, EnvelopeId, OrgId } from '../protocol/identifiers.ts'
 
 /**
+ * What a work is to a disk that fills up. `ordinary` ones are refused before it is full. `upkeep` goes on as long as there is room: what was
+ * begun is ended, what is to go goes. `urgent` is what must not wait, a revocation or a refusal: the reserve is given up for it.
+ */
+export type Urgency = 'ordinary' | 'upkeep' | 'urgent'
+
+/**
  * Everything the key server remembers. Times are milliseconds since 1970 UTC and always given by the caller; octets are `Uint8Array`.
  *
  * `transact` runs its work in a transaction of its own making: works that arrive while a commit is under way share the next one (each
  * under a savepoint: one that throws undoes only itself). The promise settles when the commit is on disk. Inside a work, await
  * nothing but this `Tx`: fetch keys, persons and policies before it; a work may be run only once but must not have outside effects.
- * Throws `KeyServerError` `unavailable` where the database cannot be written (full, I/O error).
+ * Throws `KeyServerError` `unavailable` where the database cannot be written (full, I/O error), or room is short; see {@link Urgency}.
  */
 export interface Store {
-  transact<T>(work: (tx: Tx) => Promise<T>): Promise<T>
+  transact<T>(work: (tx: Tx) => Promise<T>, urgency?: Urgency): Promise<T>
+  /** Throws `unavailable` while ordinary works are refused for want of room: for what is written beside the database before one. */
+  requireRoom(): void
   /** Reads what is committed, apart from the writer. */
   read<T>(work: (reads: Reads) => Promise<T>): Promise<T>
   /** Signs and keeps a checkpoint of every log that has news. `keyOf` gives the key that signs for a log of this origin. */

@@ -44,18 +44,21 @@ async function issueTicket(door: Door, request: FastifyRequest, envelope: Envelo
     throw new KeyServerError('not-for-you')
   }
   const persons = await journal.persons(org, [address])
-  const { life, copies } = await store.transact(async (tx) => {
-    const current = await standingOf(tx, envelope, address, org)
-    const life = lifeOf(current?.envelope ?? standing.envelope, now)
-    journal.append(tx, org, persons, (name) => {
-      const fields = { envelope, person: name.person(address), network: name.value(address, ip) }
-      const head = recordHead(clock, request)
-      return life.kind === 'living'
-        ? { kind: 'ticket', ...head, ...fields }
-        : { kind: 'ticket-refused', ...head, ...fields, reason: life.kind }
-    })
-    return { life, copies: await tx.envelopes.copies(envelope) }
-  })
+  const { life, copies } = await store.transact(
+    async (tx) => {
+      const current = await standingOf(tx, envelope, address, org)
+      const life = lifeOf(current?.envelope ?? standing.envelope, now)
+      journal.append(tx, org, persons, (name) => {
+        const fields = { envelope, person: name.person(address), network: name.value(address, ip) }
+        const head = recordHead(clock, request)
+        return life.kind === 'living'
+          ? { kind: 'ticket', ...head, ...fields }
+          : { kind: 'ticket-refused', ...head, ...fields, reason: life.kind }
+      })
+      return { life, copies: await tx.envelopes.copies(envelope) }
+    },
+    lifeOf(standing.envelope, now).kind === 'living' ? 'ordinary' : 'urgent',
+  )
   if (life.kind !== 'living') throw refusalOf(life)
   return { ticket: makeTicket(keyring.signer, envelope, now), urls: urlsOf(door, envelope, copies) }
 }

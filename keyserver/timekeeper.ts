@@ -21,7 +21,7 @@ export function createTimekeeper(store: Store, journal: Journal, clock: Clock): 
     await store.transact(async (tx) => {
       await keepTime(tx, clock)
       if (state.kind !== last) journal.append(tx, 'server', nobody, () => record(state.kind, observed, clock.highest()))
-    })
+    }, 'upkeep')
     last = state.kind
   }
 }

@@ -222,6 +222,7 @@ function configOf(smtpPort: number, limits: Limits): Config {
     >,
     policies: '',
     database: '',
+    disk: { keepFree: 0, reserve: 0 },
     keyStore: '',
     kek: { file: '' },
     public: { ...listener, url: origin, tls: null, trustedProxies: ['127.0.0.1'] },

@@ -157,6 +157,7 @@ function configIn(folder: string, tls: { cert: string; key: string; ca: string }
     organizations: { [acme]: organization, [other]: { ...organization, domains: ['other.example'] } },
     policies: join(folder, 'policies'),
     database: join(folder, 'keyserver.sqlite'),
+    disk: { keepFree: 4 * 1024 ** 2, reserve: 1024 ** 2 },
     keyStore: join(folder, 'keys'),
     kek: { file: join(folder, 'organization.key') },
     public: { host: '127.0.0.1', port: 0, url: 'http://127.0.0.1:8443', tls: null, trustedProxies: [] },
