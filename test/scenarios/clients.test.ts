@@ -147,7 +147,8 @@ t.test('swaks without sign-in, with a wrong password, or without TLS, gets nowhe
 t.test('a client that says 8BITMIME or CHUNKING gets what was announced', async (t) => {
   const client = await openDialogue(smtp)
   const said = await client.say('EHLO again.acme.example')
-  for (const word of ['8BITMIME', 'SMTPUTF8', 'PIPELINING', 'STARTTLS', 'ENHANCEDSTATUSCODES', 'DSN']) t.match(said, word)
+  for (const word of ['8BITMIME', 'SMTPUTF8', 'PIPELINING', 'STARTTLS', 'ENHANCEDSTATUSCODES', 'DSN'])
+    t.match(said, word)
   t.match(said, /SIZE \d+/)
   t.notMatch(said, /CHUNKING|BINARYMIME/, 'nothing that is not there')
   const octets = Buffer.from(`From: ${from}\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nGrüße, ${canary}\r\n`)
