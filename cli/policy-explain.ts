@@ -44,8 +44,12 @@ export async function explain(argv: readonly string[], io: Io): Promise<number> 
 
 function worded(verdict: OutboundVerdict): string {
   const by = verdict.rule === 'default' ? 'no rule matches, so by default' : `by rule '${verdict.rule}'`
-  if (verdict.kind === 'seal') return `seal for ${formatDuration(verdict.terms.ttlSeconds)}, ${by}`
+  if (verdict.kind === 'seal') return `seal for ${formatDuration(verdict.terms.ttlSeconds)}, ${by}${shown(verdict)}`
   return verdict.kind === 'refuse' ? `refuse, ${by}: ${verdict.because}` : `pass, ${by}`
+}
+
+function shown({ subject, carry }: Extract<OutboundVerdict, { kind: 'seal' }>): string {
+  return (subject === undefined ? '' : `; subject: ${subject}`) + (carry === undefined ? '' : `; carry: ${carry}`)
 }
 
 function tell({ name, then, observes, outcome, decides, parts }: ExplainedRule, io: Io): void {

@@ -4,6 +4,7 @@ import { type OutgoingMail, type RecipientResult, replyLine } from './courier.ts
 import { wishesOf } from './dsn.ts'
 import { EgressViolation } from './egress.ts'
 import { GatewayError } from './error.ts'
+import type { HeaderField } from './header.ts'
 import type { Intake, IntakeRecipient } from './intake.ts'
 import type { KeyServer } from './key-server.ts'
 import type { Log } from './log.ts'
@@ -34,7 +35,13 @@ export type DeliveryParts = {
 }
 
 /** One message on its way, with what came of it so far. */
-export type Voyage = { readonly org: Organization; readonly intake: Intake; readonly tally: Tally }
+export type Voyage = {
+  readonly org: Organization
+  readonly intake: Intake
+  /** The fields of the message as they may be given back to its sender in the clear. */
+  readonly outside: readonly HeaderField[]
+  readonly tally: Tally
+}
 
 /**
  * Confirm, deliver, record: in this order, because what a recipient holds must be confirmed before, and what was sent must be known before
@@ -141,7 +148,7 @@ async function spool(parts: DeliveryParts, voyage: Voyage, shipment: Shipment, k
   }
 }
 
-function entryOf({ org, intake }: Voyage, { id, mail, recipients, sealed }: Shipment): SpoolEntry {
+function entryOf({ org, intake, outside }: Voyage, { id, mail, recipients, sealed }: Shipment): SpoolEntry {
   const { size, smtputf8, eightBit } = mail
   return {
     ...{
@@ -156,7 +163,7 @@ function entryOf({ org, intake }: Voyage, { id, mail, recipients, sealed }: Ship
     ...{
       wish: intake.wish,
       mail: { size, smtputf8, eightBit },
-      returned: returnedFields(intake.content.header.fields),
+      returned: returnedFields(outside),
     },
     ...{ arrivedAt: intake.receivedAt.toISOString(), intake: intake.id },
   }

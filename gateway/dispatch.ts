@@ -12,15 +12,16 @@ import type { Intake } from './intake.ts'
 import type { KeyServer } from './key-server.ts'
 import { recogniseHandled } from './loop.ts'
 import type { Organization } from './organization.ts'
+import { withSubject } from './outgoing-header.ts'
 import type { PolicyCache } from './policy-cache.ts'
 import { createPreparation, type Preparation } from './preparation.ts'
 import type { Accept } from './reception.ts'
-import { type Group, type Observed, type Refusal, route } from './routing.ts'
+import { type Group, type Observed, passedAs, type Refusal, route } from './routing.ts'
 import type { Sealing } from './sealing.ts'
 import type { Spool } from './spool.ts'
 import { subjectOf } from './spool-notice.ts'
 import type { SystemMail } from './system-mail.ts'
-import { emptyTally, noteState, settle, type Tally } from './tally.ts'
+import { emptyTally, noteState, settle } from './tally.ts'
 import { messageDigest, retryKey } from './trace.ts'
 
 export type DispatchParts = DeliveryParts & {
@@ -63,10 +64,10 @@ export function createDispatch(parts: DispatchParts): (mode: DeliveryMode) => Ac
     const special = await recognise(parts, preparation, org, intake)
     const decided = await issue(parts, org, intake, special)
     if (decided.kind === 'refuse') return refuse(parts, intake, decided.refusals)
-    const tally = emptyTally()
+    const voyage = voyageOf(org, intake, decided.works)
     const how = { mode, preparation: special?.preparation ?? preparation }
-    for (const work of decided.works) await deliverEnvelope(parts, how, { org, intake, tally }, work, deadline)
-    const answer = await conclude(parts, org, intake, tally, deadline)
+    for (const work of decided.works) await deliverEnvelope(parts, how, voyage, work, deadline)
+    const answer = await conclude(parts, voyage, deadline)
     parts.log.info('message handled', {
       org: org.id,
       intake: intake.id,
@@ -79,6 +80,12 @@ export function createDispatch(parts: DispatchParts): (mode: DeliveryMode) => Ac
     })
     return answer
   }
+}
+
+/** A subject that is hidden from one recipient is given back to nobody. */
+function voyageOf(org: Organization, intake: Intake, works: readonly Work[]): Voyage {
+  const hidden = works.find(({ group }) => group.subject !== null)?.group.subject ?? null
+  return { org, intake, outside: withSubject(intake.content.header.fields, hidden), tally: emptyTally() }
 }
 
 /** Mail of our own, if it proves itself; null for any other. */
@@ -109,7 +116,7 @@ async function issue(
     const policy = parts.policies.get(org.id) ?? (await parts.policies.refresh(org.id))
     if (policy === null) throw new GatewayError('policy')
     const facts = await readFacts(intake.content, intake.sender, policy.domains)
-    const passed: Group = { verdict: 'pass', rule: special?.rule ?? '', terms: null, recipients: intake.recipients }
+    const passed = passedAs(special?.rule ?? '', intake.recipients)
     const routed =
       special === null
         ? route(policy, facts, intake.recipients)
@@ -140,7 +147,7 @@ function tellObserved({ metrics, log }: DispatchParts, intake: Intake, observed:
   }
 }
 
-type Fate = Omit<Group, 'verdict'> & { readonly verdict: IssueRequest['verdict'] }
+type Fate = Pick<Group, 'rule' | 'terms' | 'recipients'> & { readonly verdict: IssueRequest['verdict'] }
 
 function refusedGroup(refusal: Refusal): Fate {
   return { verdict: 'refuse', rule: refusal.rule, terms: null, recipients: refusal.recipients }
@@ -202,13 +209,8 @@ async function deliverEnvelope(
 }
 
 /** The bounce, the outcomes that waited for it, and the reply. */
-async function conclude(
-  parts: DispatchParts,
-  org: Organization,
-  intake: Intake,
-  tally: Tally,
-  deadline: AbortSignal,
-): Promise<Answer> {
+async function conclude(parts: DispatchParts, voyage: Voyage, deadline: AbortSignal): Promise<Answer> {
+  const { org, intake, tally } = voyage
   const settlement = settle(tally, intake.id)
   const recordFailed = (outcome: 'failed' | 'deferred') =>
     Promise.all(tally.failed.map(({ id, recipient, result }) => record(parts, org, id, recipient, result, outcome)))
@@ -217,24 +219,24 @@ async function conclude(
     return settlement.answer
   }
   if (settlement.kind === 'done' && settlement.bounce && intake.sender !== null) {
-    const told = await bounce(parts, org, intake, tally, deadline)
+    const told = await bounce(parts, voyage, deadline)
     if (!told) {
       await recordFailed('deferred')
       return answerTo(new GatewayError('provider'), intake.id)
     }
   }
   await recordFailed('failed')
-  await tellSent(parts, org, intake, tally)
+  await tellSent(parts, voyage)
   return settlement.answer
 }
 
 /** RFC 3461 5.2.2: who wished to hear of success hears from us where the next hop will not say it. */
-async function tellSent(parts: DispatchParts, org: Organization, intake: Intake, tally: Tally): Promise<void> {
+async function tellSent(parts: DispatchParts, { org, intake, outside, tally }: Voyage): Promise<void> {
   if (!intake.recipients.some(({ notify }) => wants(notify, 'SUCCESS'))) return
   if (tally.sent.length === 0 || org.courier.capabilities()?.dsn === true) return
   try {
     const results = tally.sent.map(({ result }) => result)
-    await parts.spool.tell(subjectOf(intake), org, 'relayed', results)
+    await parts.spool.tell(subjectOf(intake, outside), org, 'relayed', results)
   } catch (cause) {
     parts.log.warn('a success was not told', { org: org.id, intake: intake.id, cause })
   }
@@ -243,9 +245,7 @@ async function tellSent(parts: DispatchParts, org: Organization, intake: Intake,
 /** True once the next hop or the spool has the bounce, or it is refused for good: nobody can be told then, and trying again changes nothing. */
 async function bounce(
   parts: DispatchParts,
-  org: Organization,
-  intake: Intake,
-  tally: Tally,
+  { org, intake, outside, tally }: Voyage,
   signal: AbortSignal,
 ): Promise<boolean> {
   const failed = tally.failed.filter(({ recipient }) => wants(recipient.notify, 'FAILURE')).map(({ result }) => result)
@@ -257,7 +257,7 @@ async function bounce(
     sender: intake.sender.mailbox,
     failed,
     wishes: wishesOf(intake.wish, intake.recipients),
-    fields: intake.content.header.fields,
+    fields: outside,
     stamp: null,
     nextHop: org.nextHop,
     arrivedAt: intake.receivedAt,
@@ -271,7 +271,7 @@ async function bounce(
     return true
   }
   try {
-    await parts.spool.tell(subjectOf(intake), org, 'failed', failed)
+    await parts.spool.tell(subjectOf(intake, outside), org, 'failed', failed)
     return true
   } catch (cause) {
     parts.log.warn('a bounce could not be kept', { org: org.id, incident: intake.id, cause })

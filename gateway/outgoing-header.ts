@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { fields as names } from '../protocol/headers.ts'
 import type { SealedParts } from './compose.ts'
-import type { HeaderField } from './header.ts'
+import { type HeaderField, parseHeader } from './header.ts'
 import { isKept, rowOf } from './header-table.ts'
 import { keptField, textWords, writeField } from './kept-field.ts'
 
@@ -34,6 +34,13 @@ export function keepFields(
     lines.push(line)
   }
   return { lines, seen }
+}
+
+/** The fields of a message as they may be shown outside: with `subject` in the place of its own, unless that is null. */
+export function withSubject(fields: readonly HeaderField[], subject: string | null): readonly HeaderField[] {
+  if (subject === null) return fields
+  const written = Buffer.from(writeField('Subject', textWords(subject)) ?? '', 'latin1')
+  return [...fields.filter(({ key }) => key !== 'subject'), ...(parseHeader(written)?.fields ?? [])]
 }
 
 /** RFC 5322 3.3, in UTC. */

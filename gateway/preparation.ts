@@ -70,7 +70,7 @@ async function pass(parts: PreparationParts, order: Order, fields: readonly Head
 }
 
 async function seal(parts: PreparationParts, order: Order): Promise<Prepared> {
-  const { org, intake, envelope } = order
+  const { org, intake, group, envelope } = order
   const { key } = envelope
   if (key === null) throw new GatewayError('key-server', { message: 'issue: an envelope to seal came without its key' })
   const dataKey = Buffer.from(key.dataKey, 'base64url')
@@ -78,9 +78,9 @@ async function seal(parts: PreparationParts, order: Order): Promise<Prepared> {
   const sealingKey = { org: org.id, id: envelope.id, dataKey, wrappedKey, termsHash: key.termsHash }
   const copy = await parts.sealing.seal(intake.content, sealingKey).finally(() => dataKey.fill(0))
   try {
-    const carried = copy.sealedSize * CARRIED + AROUND <= limitOf(org)
+    const carried = group.carry !== 'link' && copy.sealedSize * CARRIED + AROUND <= limitOf(org)
     // A mail that does not carry its envelope must not leave before the only copy is safe.
-    await parts.copies.put(envelope.id, copy, { durable: !carried })
+    if (!carried || group.carry !== 'mail') await parts.copies.put(envelope.id, copy, { durable: !carried })
     const sealedParts = partsOf(parts, order, carried ? copy : null, key)
     const { digest, sealedSize, plainSize } = copy
     const mail = parts.egress.sealed(parts.composer.sealed(sealedParts), sealedParts)
@@ -102,7 +102,7 @@ function composeAgain(parts: PreparationParts, order: Order, handled: Handled): 
 
 function partsOf(
   parts: PreparationParts,
-  { org, intake, envelope }: Order,
+  { org, intake, group, envelope }: Order,
   sealed: SealedCopy | null,
   notice: { readonly link: string; readonly expiresAt: string },
 ): SealedParts {
@@ -118,6 +118,7 @@ function partsOf(
     received: intake.received,
     handled: formatLoopStamp({ org: org.id, id: envelope.id, secret: org.loopSecret }),
     towardsMicrosoft: org.towardsMicrosoft,
+    ...(group.subject === null ? {} : { subject: group.subject }),
     sealed,
     now: parts.now(),
   }

@@ -1,6 +1,6 @@
 import type { Terms } from '../protocol/gateway-api.ts'
 import { domainOf } from '../protocol/identifiers.ts'
-import { decideOutbound, type Observation, type OutboundVerdict, type Policy } from '../rulebook/index.ts'
+import { type Carry, decideOutbound, type Observation, type OutboundVerdict, type Policy } from '../rulebook/index.ts'
 import type { MessageFacts } from './facts.ts'
 import type { IntakeRecipient } from './intake.ts'
 
@@ -10,6 +10,9 @@ export type Group = {
   readonly rule: string
   /** With `seal`. */
   readonly terms: Terms | null
+  /** In the place of the subject; null: the subject stays. */
+  readonly subject: string | null
+  readonly carry: Carry
   readonly recipients: readonly IntakeRecipient[]
 }
 
@@ -48,7 +51,7 @@ export function route(policy: Policy, message: MessageFacts, recipients: readonl
   const refusals: Refusal[] = []
   for (const { verdict, recipients: shared } of byFate.values()) {
     if (verdict.kind === 'refuse') refusals.push({ rule: verdict.rule, because: verdict.because, recipients: shared })
-    else groups.push({ verdict: verdict.kind, rule: verdict.rule, terms: termsOf(verdict), recipients: shared })
+    else groups.push(groupOf(verdict, shared))
   }
   const [first, ...rest] = refusals
   const observed = [...byRule.values()]
@@ -57,16 +60,24 @@ export function route(policy: Policy, message: MessageFacts, recipients: readonl
     : { kind: 'refuse', refusals: [first, ...rest], observed }
 }
 
+function groupOf(verdict: Exclude<OutboundVerdict, { kind: 'refuse' }>, recipients: readonly IntakeRecipient[]): Group {
+  const { kind, rule } = verdict
+  if (kind === 'pass') return passedAs(rule, recipients)
+  const { terms, subject = null, carry = 'both' } = verdict
+  return { verdict: kind, rule, terms, subject, carry, recipients }
+}
+
+/** Passed on as it is, for that reason. */
+export function passedAs(rule: string, recipients: readonly IntakeRecipient[]): Group {
+  return { verdict: 'pass', rule, terms: null, subject: null, carry: 'both', recipients }
+}
+
 function recipientFacts(policy: Policy, recipient: IntakeRecipient) {
   const domain = domainOf(recipient.address)
   return { address: recipient.address, domain, internal: policy.domains.includes(domain) }
 }
 
-function termsOf(verdict: OutboundVerdict): Terms | null {
-  return verdict.kind === 'seal' ? verdict.terms : null
-}
-
-/** The rule is part of it: the log says for each envelope which rule sealed it. */
+/** The rule is part of it: the log says for each envelope which rule sealed it. What it shows outside follows from the rule. */
 function fateOf(verdict: OutboundVerdict): string {
-  return JSON.stringify([verdict.kind, verdict.rule, termsOf(verdict)])
+  return JSON.stringify([verdict.kind, verdict.rule, verdict.kind === 'seal' ? verdict.terms : null])
 }

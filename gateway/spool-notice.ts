@@ -27,10 +27,10 @@ export type SpoolNotice = { readonly entry: SpoolEntry; readonly mail: OutgoingM
 
 const events = { failed: 'FAILURE', delayed: 'DELAY', relayed: 'SUCCESS' } as const
 
-/** The message that came, as a notice about it needs it. */
-export function subjectOf(intake: Intake): Subject {
+/** The message that came, as a notice about it needs it. `outside` are its fields as they may be given back. */
+export function subjectOf(intake: Intake, outside: readonly HeaderField[]): Subject {
   const { sender, recipients, wish, receivedAt, id } = intake
-  const returned = returnedFields(intake.content.header.fields)
+  const returned = returnedFields(outside)
   return { sender, recipients, wish, returned, arrivedAt: receivedAt.toISOString(), intake: id }
 }
 

@@ -31,18 +31,24 @@ export function runCases(
 
 function outboundCase(policy: Policy, test: OutboundTest, index: number): CaseResult {
   const verdict = decideOutbound(policy, mailFacts(policy, test.mail))
-  const ttl = verdict.kind === 'seal' ? verdict.terms.ttlSeconds : null
+  const seal = verdict.kind === 'seal' ? verdict : null
+  const ttl = seal === null ? undefined : formatDuration(seal.terms.ttlSeconds)
   const wanted = test.ttl === undefined ? null : parseDuration(test.ttl)
   const observed = (verdict.observed ?? []).map(({ rule }) => rule)
   const passed =
     verdict.kind === test.expect &&
     (test.by ?? verdict.rule) === verdict.rule &&
-    (wanted === null || wanted === ttl) &&
+    (wanted === null || wanted === seal?.terms.ttlSeconds) &&
+    (test.subject ?? seal?.subject) === seal?.subject &&
+    (test.carry === undefined || test.carry === (seal?.carry ?? 'both')) &&
     (test.observed === undefined || sameNames(test.observed, observed))
-  const actual =
-    worded(verdict.kind, verdict.rule, ttl === null ? undefined : formatDuration(ttl)) +
-    (test.observed === undefined ? '' : seenBy(observed))
-  const expected = worded(test.expect, test.by, test.ttl) + (test.observed === undefined ? '' : seenBy(test.observed))
+  const came = {
+    ...(test.subject === undefined ? {} : { subject: seal?.subject ?? 'the original' }),
+    ...(test.carry === undefined ? {} : { carry: seal?.carry ?? 'both' }),
+    ...(test.observed === undefined ? {} : { observed }),
+  }
+  const actual = worded(verdict.kind, verdict.rule, ttl) + more(came)
+  const expected = worded(test.expect, test.by, test.ttl) + more(test)
   return { part: 'outbound', index, name: test.name, passed, expected, actual }
 }
 
@@ -57,8 +63,13 @@ function sameNames(some: readonly string[], others: readonly string[]): boolean 
   return JSON.stringify([...new Set(some)].sort()) === JSON.stringify([...others].sort())
 }
 
-function seenBy(names: readonly string[]): string {
-  return names.length === 0 ? ', observed by none' : `, observed by '${names.join("', '")}'`
+function more({ subject, carry, observed }: Pick<OutboundTest, 'subject' | 'carry' | 'observed'>): string {
+  const names = observed?.length === 0 ? 'none' : `'${observed?.join("', '")}'`
+  return (
+    (subject === undefined ? '' : ` under the subject '${subject}'`) +
+    (carry === undefined ? '' : `, carry ${carry}`) +
+    (observed === undefined ? '' : `, observed by ${names}`)
+  )
 }
 
 function worded(kind: string, by: string | undefined, ttl: string | undefined): string {

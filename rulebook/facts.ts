@@ -1,4 +1,5 @@
 import type { Terms } from '../protocol/gateway-api.ts'
+import type { Carry } from './policy.ts'
 
 /** What an `outbound` rule can see of a message, one recipient at a time. All of it is bounded by whoever fills it in. */
 export type OutboundFacts = {
@@ -71,7 +72,15 @@ export type ReleaseFacts = {
 }
 
 export type OutboundVerdict = (
-  | { readonly kind: 'seal'; readonly rule: string; readonly terms: Terms }
+  | {
+      readonly kind: 'seal'
+      readonly rule: string
+      readonly terms: Terms
+      /** In the place of the subject; absent: the subject stays. */
+      readonly subject?: string
+      /** Absent: `both`. */
+      readonly carry?: Carry
+    }
   | { readonly kind: 'pass'; readonly rule: string }
   | { readonly kind: 'refuse'; readonly rule: string; readonly because: string }
 ) & {

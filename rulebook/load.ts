@@ -91,6 +91,7 @@ function policyOf(
     domains: file.domains,
     ttl: { defaultSeconds: seconds(file.ttl.default), capSeconds: seconds(file.ttl.cap) },
     outbound: file.outbound.map((rule, index) => outboundRule(rule, outbound[index])),
+    sealing: { subject: file.sealing?.subject ?? null, carry: file.sealing?.carry ?? 'both' },
     default: file.default,
     release: file.release
       .map((rule, index) => releaseRule(rule, release[index]))
@@ -107,6 +108,8 @@ function outboundRule(rule: PolicyFile['outbound'][number], checked: CheckedCond
     verdict: 'seal',
     ttlSeconds: rule.ttl === undefined ? null : seconds(rule.ttl),
     wish: rule.wish ?? true,
+    subject: rule.subject ?? null,
+    carry: rule.carry ?? null,
   }
 }
 

@@ -1,6 +1,6 @@
 import { type Bindings, outboundBindings } from './bindings.ts'
 import type { Observation, OutboundFacts, OutboundVerdict } from './facts.ts'
-import { DEFAULT_RULE, type OutboundRule, type Policy, ruleInError } from './policy.ts'
+import { DEFAULT_RULE, type OutboundRule, type Outside, type Policy, ruleInError } from './policy.ts'
 
 const NO_RULE = "This organization's policy does not let this message leave."
 const SHORTEST_SECONDS = 60
@@ -11,7 +11,7 @@ const SHORTEST_SECONDS = 60
  *
  * A condition that cannot be worked out never lets the mail pass: it is refused if the rule in error is a `refuse`, or a `refuse`
  * after it matches; otherwise it is sealed for the shortest time that the file knows. The verdict's rule is then `error-in:<name>`,
- * or the name of the later `refuse`.
+ * or the name of the later `refuse`. What it shows outside is then what that rule says, if it seals, else what the file says.
  *
  * A rule that only observes decides nothing, whatever comes of it; the verdict says what it would have been.
  */
@@ -32,13 +32,13 @@ function decide(policy: Policy, facts: OutboundFacts, bindings: Bindings, observ
   }
   if (policy.default === 'pass') return { kind: 'pass', rule: DEFAULT_RULE }
   if (policy.default === 'refuse') return { kind: 'refuse', rule: DEFAULT_RULE, because: NO_RULE }
-  return sealed(DEFAULT_RULE, ttlOf(policy, null, true, facts))
+  return sealed(policy, null, DEFAULT_RULE, ttlOf(policy, null, true, facts))
 }
 
 function verdictOf(policy: Policy, rule: OutboundRule, facts: OutboundFacts): OutboundVerdict {
   if (rule.verdict === 'pass') return { kind: 'pass', rule: rule.name }
   if (rule.verdict === 'refuse') return { kind: 'refuse', rule: rule.name, because: rule.because }
-  return sealed(rule.name, ttlOf(policy, rule.ttlSeconds, rule.wish, facts))
+  return sealed(policy, rule, rule.name, ttlOf(policy, rule.ttlSeconds, rule.wish, facts))
 }
 
 /** The verdict after the condition of the rule at `index` could not be worked out. */
@@ -53,7 +53,12 @@ function strictest(policy: Policy, index: number, facts: OutboundFacts, bindings
   const known = policy.outbound
     .map((rule) => (rule.verdict === 'seal' && !rule.observe ? rule.ttlSeconds : null))
     .filter((ttl) => ttl !== null)
-  return sealed(name, ttlOf(policy, Math.min(policy.ttl.defaultSeconds, ...known), true, facts))
+  return sealed(
+    policy,
+    failed?.verdict === 'seal' ? failed : null,
+    name,
+    ttlOf(policy, Math.min(policy.ttl.defaultSeconds, ...known), true, facts),
+  )
 }
 
 /**
@@ -67,6 +72,19 @@ function ttlOf(policy: Policy, ruleSeconds: number | null, wishCounts: boolean, 
   return Math.max(SHORTEST_SECONDS, Math.min(wanted, ceiling))
 }
 
-function sealed(rule: string, ttlSeconds: number): OutboundVerdict {
-  return { kind: 'seal', rule, terms: { ttlSeconds, proof: 'code' } }
+function sealed(
+  policy: Policy,
+  said: { readonly [Key in keyof Outside]: Outside[Key] | null } | null,
+  rule: string,
+  ttlSeconds: number,
+): OutboundVerdict {
+  const subject = said?.subject ?? policy.sealing.subject
+  const carry = said?.carry ?? policy.sealing.carry
+  return {
+    kind: 'seal',
+    rule,
+    terms: { ttlSeconds, proof: 'code' },
+    ...(subject === null ? {} : { subject }),
+    ...(carry === 'both' ? {} : { carry }),
+  }
 }

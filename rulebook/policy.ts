@@ -1,6 +1,16 @@
 import type { OrgId } from '../protocol/identifiers.ts'
 import type { Condition } from './condition.ts'
 
+/** How the sealed copy reaches its reader: attached to the mail, kept for the link, or both. */
+export type Carry = 'mail' | 'link' | 'both'
+
+/** What of a sealed mail is seen from outside. */
+export type Outside = {
+  /** In the place of the subject; null: the subject stays. */
+  readonly subject: string | null
+  readonly carry: Carry
+}
+
 /** One rule for mail that leaves. */
 export type OutboundRule = {
   readonly name: string
@@ -8,13 +18,15 @@ export type OutboundRule = {
   /** It only says what it would decide, and the next rule is tried. */
   readonly observe: boolean
 } & (
-  | {
+  | ({
       readonly verdict: 'seal'
       /** The rule's own time to live, a ceiling for the sender's wish; null where the rule has none. */
       readonly ttlSeconds: number | null
       /** Whether the sender's wish for a time to live counts. */
       readonly wish: boolean
-    }
+    } & {
+      readonly [Key in keyof Outside]: Outside[Key] | null
+    })
   | { readonly verdict: 'pass' }
   | { readonly verdict: 'refuse'; readonly because: string }
 )
@@ -35,6 +47,8 @@ export type Policy = {
   readonly ttl: { readonly defaultSeconds: number; readonly capSeconds: number }
   /** In the order of the file: the first that matches decides. */
   readonly outbound: readonly OutboundRule[]
+  /** Of every sealed mail whose rule does not say otherwise. */
+  readonly sealing: Outside
   /** For mail that no outbound rule matches. */
   readonly default: 'seal' | 'pass' | 'refuse'
   /** By name: their order decides nothing. */

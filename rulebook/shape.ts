@@ -3,6 +3,7 @@ import schema from '../policies/policy.schema.json' with { type: 'json' }
 import { clipped, plainOf, type Tree, treeAt } from './document.ts'
 import type { Spot } from './fault.ts'
 import { nearest } from './nearest.ts'
+import type { Carry } from './policy.ts'
 
 const fits = new Ajv({
   allErrors: true,
@@ -17,6 +18,7 @@ export type PolicyFile = {
   readonly organization: string
   readonly domains: readonly string[]
   readonly ttl: { readonly default: string; readonly cap: string }
+  readonly sealing?: { readonly subject?: string; readonly carry?: Carry }
   readonly outbound: readonly OutboundEntry[]
   readonly default: 'seal' | 'pass' | 'refuse'
   readonly release: readonly ReleaseEntry[]
@@ -30,6 +32,8 @@ type OutboundEntry = {
   readonly observe?: boolean
   readonly ttl?: string
   readonly wish?: boolean
+  readonly subject?: string
+  readonly carry?: Carry
   readonly because?: string
 }
 
@@ -46,6 +50,8 @@ export type OutboundTest = {
   readonly expect: 'seal' | 'pass' | 'refuse'
   readonly by?: string
   readonly ttl?: string
+  readonly subject?: string
+  readonly carry?: Carry
   readonly observed?: readonly string[]
 }
 

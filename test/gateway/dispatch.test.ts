@@ -1,3 +1,5 @@
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { simpleParser } from 'mailparser'
 import t from 'tap'
@@ -175,6 +177,53 @@ t.test('a rule that only observes is told of by log and metrics, and decides not
   t.match(JSON.parse(lines[0] ?? ''), { rule: 'no-programs', would: 'refuse', recipients: 2, org: 'acme.example' })
   const metrics = await (await fetch(`http://127.0.0.1:${office.opsPort}/metrics`)).text()
   t.match(metrics, 'sealpost_gateway_observed_total{org="acme.example",rule="no-programs"} 2\n')
+})
+
+t.test('what of a sealed mail stays outside is up to its rule', async (t) => {
+  const office = await openOffice(t)
+  const rule = (name: string, more: string) =>
+    `  - name: ${name}\n    when: "'${name}' in message.tags"\n    then: seal\n    ${more}`
+  await addRule(office, rule('hush', 'subject: Vertrauliche Nachricht von Büro & Söhne'))
+  await addRule(office, rule('slim', 'carry: mail'))
+  await addRule(office, rule('thin', 'carry: link\n    ttl: 1h'))
+  const send = (to: string[], subject: string) => office.send('anna@acme.example', to, letter({ subject }))
+  await until(async () => {
+    office.mails.length = 0
+    const reply = await send(['a@example.org'], '[thin] Offer')
+    return reply.startsWith('250') && !office.mails[0]?.text.includes('protected-message')
+  })
+  const kept = (reply: string) => existsSync(join(office.data, 'copies', idOf(reply).slice(0, 2), idOf(reply)))
+  const attached = async () => (await simpleParser(office.mails.at(-1)?.text ?? '')).attachments.length
+
+  await t.test('another subject, and no word of the real one anywhere', async (t) => {
+    office.mails.length = 0
+    office.refuse = (recipient) => (recipient === 'gone@example.org' ? 550 : null)
+    const reply = await send(['a@example.org', 'gone@example.org'], '[hush] Merger with Umbrella')
+    office.refuse = () => null
+    t.match(reply, /^250/)
+    const [sealed, bounce] = office.mails
+    t.equal((await simpleParser(sealed?.text ?? '')).subject, 'Vertrauliche Nachricht von Büro & Söhne')
+    t.notMatch(sealed?.text, /Merger|Umbrella|hush/)
+    t.match(bounce?.text, /Final-Recipient: rfc822;gone@example\.org/)
+    t.notMatch(bounce?.text, /Merger|Umbrella|hush/, 'nor does the bounce tell it')
+  })
+  await t.test('by mail only: attached, and kept nowhere', async (t) => {
+    const reply = await send(['a@example.org'], '[slim] Offer')
+    t.match(reply, /^250/)
+    t.equal(await attached(), 1)
+    t.notOk(kept(reply))
+  })
+  await t.test('by link only: kept, and not attached', async (t) => {
+    const reply = await send(['a@example.org'], '[thin] Offer')
+    t.match(reply, /^250/)
+    t.equal(await attached(), 0)
+    t.ok(kept(reply))
+  })
+  await t.test('by both where no rule says otherwise', async (t) => {
+    const reply = await send(['a@example.org'], 'Offer')
+    t.equal(await attached(), 1)
+    t.ok(kept(reply))
+  })
 })
 
 t.test('a policy that changed is asked for at once, and the verdict taken again', async (t) => {

@@ -98,6 +98,25 @@ t.test('a rule that cannot be worked out never lets a mail pass', async (t) => {
   })
 })
 
+t.test('what a sealed mail shows outside is what its rule says, else what the file says', async (t) => {
+  const outbound = [
+    '{ name: own, when: message.list, then: seal, subject: News, carry: mail }',
+    '{ name: part, when: message.signed, then: seal, carry: both }',
+    `{ name: broken, when: '${BROKEN}', then: seal, subject: Error }`,
+  ]
+  const policy = policyOf({ outbound, sealing: '{ subject: Encrypted message, carry: link }' })
+  const seen = (given: Parameters<typeof mail>[0]) => {
+    const verdict = decideOutbound(policy, mail(given))
+    return verdict.kind === 'seal' ? [verdict.subject, verdict.carry ?? 'both'] : verdict.kind
+  }
+  t.same(seen({ list: true }), ['News', 'mail'])
+  t.same(seen({ signed: true }), ['Encrypted message', 'both'])
+  t.same(seen({ wish: '1d' }), ['Encrypted message', 'link'], 'no rule')
+  t.same(seen({}), ['Error', 'link'], 'a rule in error')
+  const verdict = decideOutbound(policyOf({}), mail())
+  t.notOk('subject' in verdict || 'carry' in verdict, 'the subject stays, and it goes both ways')
+})
+
 t.test('a rule that only observes says what it would decide, and the next is tried', async (t) => {
   const policy = policyOf({
     outbound: [

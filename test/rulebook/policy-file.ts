@@ -7,6 +7,7 @@ export function policyText(parts: {
   readonly release?: readonly string[]
   readonly otherwise?: 'seal' | 'pass' | 'refuse'
   readonly ttl?: string
+  readonly sealing?: string
 }): string {
   const release = parts.release ?? [`{ name: all, when: true, then: allow }`]
   return [
@@ -14,6 +15,7 @@ export function policyText(parts: {
     'organization: acme.example',
     'domains: [acme.example]',
     `ttl: ${parts.ttl ?? '{ default: 30d, cap: 90d }'}`,
+    ...(parts.sealing === undefined ? [] : [`sealing: ${parts.sealing}`]),
     `outbound: [${(parts.outbound ?? []).join(', ')}]`,
     `default: ${parts.otherwise ?? 'seal'}`,
     `release: [${release.join(', ')}]`,

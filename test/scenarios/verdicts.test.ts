@@ -1,3 +1,4 @@
+import { readFileSync, writeFileSync } from 'node:fs'
 import t from 'tap'
 import { lessPrivateFields } from './corpus.ts'
 import { sendOnce } from './dialogue.ts'
@@ -135,4 +136,24 @@ t.test('a password in the subject does not leave, and the sender is told why', a
   t.match(reply, /^550 5\.7\.1 The subject seems to hold a password/)
   t.equal(got.length, 0)
   t.notMatch(await scene.logs(), /hunter2|canary-of-verdicts/)
+})
+
+t.test('a hidden subject is seen by the reader alone', async (t) => {
+  const text = readFileSync(scene.house.policyFile, 'utf8')
+  writeFileSync(
+    scene.house.policyFile,
+    text.replace('\noutbound:', '\nsealing: { subject: Encrypted message }\noutbound:'),
+  )
+  const mail: Mail = { header: 'Subject: Merger with Umbrella\r\n' }
+  let octets: Buffer = Buffer.alloc(0)
+  do {
+    const { reply, got } = await send({ ...mail, body: `${canary} at ${Date.now()}\r\n` })
+    t.match(reply, /^250 /)
+    octets = got[0]?.octets ?? Buffer.alloc(0)
+  } while (octets.includes('Umbrella'))
+  t.match(octets.toString('latin1'), /^Subject: Encrypted message\r$/m)
+  const reader = await scene.prove(envelopeIn(octets), bob)
+  const { message } = await reader.open(envelopeIn(octets), sealedCopyIn(octets))
+  t.match(Buffer.from(message).toString(), /^Subject: Merger with Umbrella\r$/m)
+  t.notMatch(await scene.logs(), /Umbrella/)
 })
