@@ -135,6 +135,18 @@ Exit status: 1 if nothing is known of it.`,
     load: async () => (await import('./trace.ts')).trace,
   },
   {
+    name: 'guide',
+    summary: 'what to type at the provider, with the values of your configuration',
+    help: `sealpost guide microsoft-365|google-workspace|postfix|exim --gateway FILE [--address ADDRESS] [--org ORG]
+
+Prints the commands, settings or lines of docs/guides with the names and secrets of the gateway's configuration in them: keep what it prints to yourself.
+Changes nothing. Trying it out, sizes and rolling back stand in the page.
+
+  --address ADDRESS  the address that the gateway connects from (default: the page's placeholder, 192.0.2.25)
+  --org ORG          which organization, where the configuration has several`,
+    load: async () => (await import('./guide.ts')).guide,
+  },
+  {
     name: 'queue',
     summary: 'list, try, hold or drop the mail that a gateway has not delivered yet',
     help: `sealpost queue list (--config FILE | --data FOLDER) [--json]

@@ -39,6 +39,8 @@ export type PostfixOptions = {
   readonly refuse?: Readonly<Record<string, string>>
   /** More lines of main.cf. */
   readonly extra?: Readonly<Record<string, string>>
+  /** More lines of master.cf. */
+  readonly services?: readonly string[]
   /** Instead of delivering, everything is thrown away: for measuring. */
   readonly discard?: boolean
 }
@@ -144,7 +146,7 @@ function writeConfiguration(etc: string, places: Places, options: PostfixOptions
       .map(([name, value]) => `${name} = ${value}`)
       .join('\n')}\n`,
   )
-  writeFileSync(join(etc, 'master.cf'), masterOf(places.port))
+  writeFileSync(join(etc, 'master.cf'), masterOf(places.port, options.services ?? []))
 }
 
 function refusals(refuse: Readonly<Record<string, string>>): string {
@@ -153,7 +155,7 @@ function refusals(refuse: Readonly<Record<string, string>>): string {
 }
 
 /** No service in a chroot, and only those that are needed. */
-function masterOf(port: number): string {
+function masterOf(port: number, more: readonly string[]): string {
   const services = [
     `127.0.0.1:${port} inet n - n - - smtpd`,
     'pickup unix n - n 60 1 pickup',
@@ -172,6 +174,7 @@ function masterOf(port: number): string {
     'flush unix n - n 1000? 0 flush',
     'showq unix n - n - - showq',
     'postlog unix-dgram n - n - 1 postlogd',
+    ...more,
   ]
   return `${services.join('\n')}\n`
 }
