@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
-import { close, closeSync, fsync, open, openSync, rename, renameSync, rmSync, write, writeSync } from 'node:fs'
+import { close, closeSync, fsync, mkdirSync, open, openSync, rename, renameSync, write, writeSync } from 'node:fs'
 import { copyFile, link, mkdir, open as openFile, readdir, rm, stat } from 'node:fs/promises'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { type EnvelopeId, parseEnvelopeId } from '../protocol/identifiers.ts'
 import { readFrom, type SealedCopy } from './sealing.ts'
 
@@ -33,7 +33,7 @@ const DRAFTS = 'drafts'
 const SMALL = 128 * 1024
 
 /**
- * Copies in a folder: `<two characters>/<id>`, mode 0600. The folder is made where it is missing, and rid of drafts that a killed process left.
+ * Copies in a folder: `<first character>/<id>`, mode 0600. The folder is made where it is missing, and rid of drafts that a killed process left.
  * Best on one file system with the folder of sealing.ts, whose files are then linked and not copied.
  */
 export async function createFolderCopies(folder: string): Promise<Copies> {
@@ -41,7 +41,7 @@ export async function createFolderCopies(folder: string): Promise<Copies> {
   await mkdir(drafts, { recursive: true, mode: 0o700 })
   await sweepDrafts(drafts)
   // The last characters are as random as the first, but for the very last.
-  const shardOf = (id: EnvelopeId) => join(folder, checked(id).slice(0, 2))
+  const shardOf = (id: EnvelopeId) => join(folder, checked(id).slice(0, 1))
   const pathOf = (id: EnvelopeId) => join(shardOf(id), checked(id))
 
   const place = async (draft: string, id: EnvelopeId): Promise<boolean> => {
@@ -59,10 +59,10 @@ export async function createFolderCopies(folder: string): Promise<Copies> {
   return {
     async put(id, copy, { durable }) {
       const draft = join(drafts, `${checked(id)}.${randomBytes(3).toString('hex')}`)
-      if (copy.bytes !== null && copy.bytes.length <= SMALL && !durable && placeAtOnce(draft, pathOf(id), copy.bytes))
-        return
+      const { bytes } = copy
       try {
-        if (copy.bytes !== null) await writeBytes(draft, copy.bytes, durable)
+        if (bytes !== null && bytes.length <= SMALL && !durable) return placeAtOnce(draft, pathOf(id), bytes)
+        if (bytes !== null) await writeBytes(draft, bytes, durable)
         else if (copy.path !== null) await linkFile(draft, copy.path, durable)
         const newShard = await place(draft, id)
         if (durable) await syncFolder(shardOf(id))
@@ -118,8 +118,7 @@ function checked(id: EnvelopeId): string {
   return id
 }
 
-/** False, with nothing done, where the folder is not there yet. */
-function placeAtOnce(draft: string, path: string, bytes: Uint8Array): boolean {
+function placeAtOnce(draft: string, path: string, bytes: Uint8Array): void {
   const file = openSync(draft, 'wx', 0o600)
   try {
     for (let at = 0; at < bytes.length; ) at += writeSync(file, bytes, at)
@@ -128,11 +127,10 @@ function placeAtOnce(draft: string, path: string, bytes: Uint8Array): boolean {
   }
   try {
     renameSync(draft, path)
-    return true
   } catch (error) {
-    rmSync(draft, { force: true })
     if (!isMissing(error)) throw error
-    return false
+    mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
+    renameSync(draft, path)
   }
 }
 
