@@ -17,13 +17,17 @@ import { exits, Failure, type Io, UsageError } from './io.ts'
 /**
  * `sealpost policy explain FILE --mail EML --to ADDRESS [--sender ADDRESS]`: what would happen to one mail for one recipient, and why: each
  * rule, each part of its condition, the values it saw. The facts are read from the mail as the gateway reads them. Without --sender
- * the mail has an empty envelope sender. Prints values of the mail.
+ * the mail has an empty envelope sender; --user, --ip and --no-tls say who handed it in, and how. Prints values of the mail.
  */
 export async function explain(argv: readonly string[], io: Io): Promise<number> {
   const { values, positionals } = parseArgs({
     args: [...argv],
     allowPositionals: true,
-    options: { mail: { type: 'string' }, to: { type: 'string' }, sender: { type: 'string', default: '' } },
+    options: {
+      ...{ mail: { type: 'string' }, to: { type: 'string' }, sender: { type: 'string', default: '' } },
+      ...{ user: { type: 'string', default: '' }, ip: { type: 'string', default: '198.51.100.7' } },
+      'no-tls': { type: 'boolean', default: false },
+    },
   })
   const [file, ...more] = positionals
   if (file === undefined || more.length > 0) throw new UsageError('policy explain: name one policy file')
@@ -35,7 +39,11 @@ export async function explain(argv: readonly string[], io: Io): Promise<number> 
   const mailbox = sender === null ? null : { address: sender, mailbox: sender }
   const message = await readFacts(content, mailbox, policy.domains)
   const domain = domainOf(recipient)
-  const facts = { message, recipient: { address: recipient, domain, internal: policy.domains.includes(domain) } }
+  const facts = {
+    message,
+    recipient: { address: recipient, domain, internal: policy.domains.includes(domain) },
+    client: { identity: values.user, ip: values.ip, tls: !values['no-tls'] },
+  }
   const { verdict, rules } = explainOutbound(policy, facts)
   io.out(`${recipient}: ${worded(verdict)}`)
   for (const rule of rules) tell(rule, io)

@@ -118,9 +118,7 @@ async function issue(
     const facts = await readFacts(intake.content, intake.sender, policy.domains)
     const passed = passedAs(special?.rule ?? '', intake.recipients)
     const routed =
-      special === null
-        ? route(policy, facts, intake.recipients)
-        : { kind: 'send' as const, groups: [passed], observed: [] }
+      special === null ? route(policy, facts, intake) : { kind: 'send' as const, groups: [passed], observed: [] }
     const fates = routed.kind === 'send' ? routed.groups : routed.refusals.map(refusedGroup)
     const results = await Promise.all(
       fates.map((fate) => parts.keyServer.issue(requestOf(org, intake, policy.hash, fate))),

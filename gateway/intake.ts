@@ -1,6 +1,7 @@
 import { isAscii } from 'node:buffer'
 import { createHash, type Hash } from 'node:crypto'
 import type { Address, OrgId } from '../protocol/identifiers.ts'
+import type { OutboundFacts } from '../rulebook/index.ts'
 import type { MessageWish } from './dsn.ts'
 import { findHeaderEnd, type Header, isTrace, parseHeader, reachesNoRecipient } from './header.ts'
 import { createScratch, type Scratch } from './scratch.ts'
@@ -58,6 +59,8 @@ export type Intake = {
   /** In the order of RCPT, no two of them the same person. */
   readonly recipients: readonly IntakeRecipient[]
   readonly smtpUtf8: boolean
+  /** Who handed it in. */
+  readonly client: OutboundFacts['client']
   /** RET and ENVID of RFC 3461. */
   readonly wish: MessageWish
   readonly receivedAt: Date

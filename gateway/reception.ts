@@ -41,6 +41,9 @@ export type Envelope = {
   readonly proof: Proof
   readonly helo: string
   readonly client: string
+  /** The name that the client signed in with; '' where it did not. */
+  readonly identity: string
+  readonly tls: boolean
   readonly protocol: string
 }
 
@@ -121,7 +124,13 @@ function admit(reception: Reception, envelope: Envelope, content: Content, id: s
   const [first, second] = recipients
   const recipient = first !== undefined && second === undefined ? first : null
   const hop = { helo, address: envelope.client, protocol, host: reception.host, id, recipient, at: receivedAt }
-  return { id, org: result.org, sender, recipients, smtpUtf8, wish, receivedAt, received: receivedValue(hop), content }
+  const client = {
+    identity: envelope.identity,
+    ip: envelope.client.replace(/^::ffff:(?=\d+\.)/i, ''),
+    tls: envelope.tls,
+  }
+  const received = receivedValue(hop)
+  return { id, org: result.org, sender, recipients, smtpUtf8, client, wish, receivedAt, received, content }
 }
 
 async function inTime(reception: Reception, intake: Intake): Promise<Answer> {

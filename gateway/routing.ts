@@ -2,7 +2,7 @@ import type { Terms } from '../protocol/gateway-api.ts'
 import { domainOf } from '../protocol/identifiers.ts'
 import { type Carry, decideOutbound, type Observation, type OutboundVerdict, type Policy } from '../rulebook/index.ts'
 import type { MessageFacts } from './facts.ts'
-import type { IntakeRecipient } from './intake.ts'
+import type { Intake, IntakeRecipient } from './intake.ts'
 
 /** Recipients of one message that share a fate: one request to the key server, and one mail. */
 export type Group = {
@@ -33,11 +33,12 @@ export type Route = { readonly observed: readonly Observed[] } & (
 )
 
 /** A verdict for every recipient, and who shares it. Pure. */
-export function route(policy: Policy, message: MessageFacts, recipients: readonly IntakeRecipient[]): Route {
+export function route(policy: Policy, message: MessageFacts, from: Pick<Intake, 'client' | 'recipients'>): Route {
+  const { client, recipients } = from
   const byFate = new Map<string, { verdict: OutboundVerdict; recipients: IntakeRecipient[] }>()
   const byRule = new Map<string, Observed>()
   for (const recipient of recipients) {
-    const verdict = decideOutbound(policy, { message, recipient: recipientFacts(policy, recipient) })
+    const verdict = decideOutbound(policy, { message, recipient: recipientFacts(policy, recipient), client })
     for (const { rule, would } of verdict.observed ?? []) {
       const key = `${rule} ${would}`
       byRule.set(key, { rule, would, recipients: (byRule.get(key)?.recipients ?? 0) + 1 })

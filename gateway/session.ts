@@ -180,6 +180,8 @@ export function createSessions(parts: SessionParts): Handlers {
       proof: state.proof,
       helo: session.hostNameAppearsAs,
       client: session.remoteAddress,
+      identity: (session.user === state.account?.user ? state.account?.user : null) ?? '',
+      tls: session.secure,
       protocol: protocolOf(session, state.utf8),
     }
   }

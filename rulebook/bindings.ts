@@ -1,4 +1,5 @@
 import type { OutboundFacts, ReleaseFacts } from './facts.ts'
+import { type Groups, groupsOf } from './groups.ts'
 
 /** The values of a condition's variables by their whole names, each made only when it is asked for. */
 export type Bindings = object
@@ -6,8 +7,8 @@ export type Bindings = object
 /**
  * The variables of one mail and one recipient. Getters, so that a header map is converted only if a rule reads it, and then once.
  */
-export function outboundBindings(facts: OutboundFacts): Bindings {
-  return new OutboundBindings(facts)
+export function outboundBindings(facts: OutboundFacts, groups: Groups = new Map()): Bindings {
+  return new OutboundBindings(facts, groups)
 }
 
 /** The variables of one attempt to open. */
@@ -17,10 +18,12 @@ export function releaseBindings(facts: ReleaseFacts): Bindings {
 
 class OutboundBindings {
   readonly #facts: OutboundFacts
+  readonly #groups: Groups
   #headers: ReadonlyMap<string, readonly string[]> | null = null
 
-  constructor(facts: OutboundFacts) {
+  constructor(facts: OutboundFacts, groups: Groups) {
     this.#facts = facts
+    this.#groups = groups
   }
 
   get 'message.sender'() {
@@ -78,6 +81,9 @@ class OutboundBindings {
   get 'message.ttlWish'() {
     return BigInt(this.#facts.message.ttlWish)
   }
+  get 'message.senderGroups'() {
+    return groupsOf(this.#groups, this.#facts.message.sender)
+  }
   get 'recipient.address'() {
     return this.#facts.recipient.address
   }
@@ -86,6 +92,18 @@ class OutboundBindings {
   }
   get 'recipient.internal'() {
     return this.#facts.recipient.internal
+  }
+  get 'recipient.groups'() {
+    return groupsOf(this.#groups, this.#facts.recipient.address)
+  }
+  get 'client.identity'() {
+    return this.#facts.client.identity
+  }
+  get 'client.ip'() {
+    return this.#facts.client.ip
+  }
+  get 'client.tls'() {
+    return this.#facts.client.tls
   }
 }
 

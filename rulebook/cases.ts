@@ -109,6 +109,7 @@ export function mailFacts(policy: Pick<Policy, 'domains'>, mail: MailCase): Outb
       domain: domain(recipient),
       internal: policy.domains.includes(domain(recipient)),
     },
+    client: { identity: '', ip: '198.51.100.7', tls: true, ...mail.client },
   }
 }
 

@@ -95,7 +95,10 @@ function neverHolds(check: Check, kind: Kind, written: Expression): void {
   const text = textConstant(written)
   if (text === null) return
   if (kind.values && !kind.values.includes(text)) {
-    const hint = `write '${nearest(text, kind.values) ?? kind.values.join("' or '")}'`
+    const hint =
+      kind.values.length === 0
+        ? `add groups: with '${text.slice(0, 60)}' to the file`
+        : `write '${nearest(text, kind.values) ?? kind.values.join("' or '")}'`
     report(check, written, `'${text.slice(0, 60)}' is never the value here`, hint)
   } else if (kind.lower && /[A-Z]/.test(text)) {
     report(check, written, 'this value is always in lower case', `write '${text.slice(0, 60).toLowerCase()}'`)

@@ -38,7 +38,7 @@ export type ExplainedPart = {
 /** Explains {@link decideOutbound} for one mail and one recipient. Holds values of the mail: for officers, never for a log. */
 export function explainOutbound(policy: Policy, facts: OutboundFacts): Explanation<OutboundVerdict> {
   const verdict = decideOutbound(policy, facts)
-  const bindings = outboundBindings(facts)
+  const bindings = outboundBindings(facts, policy.groups)
   return { verdict, rules: policy.outbound.map((rule) => explained(rule, verdict.rule, bindings, outboundVariables)) }
 }
 

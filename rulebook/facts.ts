@@ -43,6 +43,15 @@ export type OutboundFacts = {
     /** In one of the organization's own domains. */
     readonly internal: boolean
   }
+  /** Who handed the message in. */
+  readonly client: {
+    /** The name it signed in with; '' where it did not. */
+    readonly identity: string
+    /** Its address, canonical text. */
+    readonly ip: string
+    /** It came over TLS. */
+    readonly tls: boolean
+  }
 }
 
 /** What a `release` rule can see. */

@@ -6,11 +6,12 @@ import { type CheckedCondition, conditionAt } from './checked.ts'
 import { readDocument, type Tree } from './document.ts'
 import { parseDuration } from './duration.ts'
 import { type Fault, placed, type Spot } from './fault.ts'
+import { type Groups, memberOf } from './groups.ts'
 import type { OutboundRule, Policy, ReleaseRule } from './policy.ts'
 import { unreachable } from './reach.ts'
 import { type PolicyFile, shapeOf } from './shape.ts'
 import { spotAt, unsound } from './sound.ts'
-import { outboundVariables, releaseVariables } from './variables.ts'
+import { outboundVariables, outboundVariablesOf, releaseVariables } from './variables.ts'
 
 /** A file read as far as it could be. */
 export type Examined = {
@@ -57,8 +58,9 @@ function read(text: string): Reading {
   const { tree } = document
   const { file } = shaped
   const spots: Spot[] = [...unsound(file, tree)]
+  const known = outboundVariablesOf(Object.keys(file.groups ?? {}))
   const outbound = file.outbound.map((rule, index) => {
-    return conditionAt(rule.when, ['outbound', index, 'when'], tree, text, outboundVariables, releaseVariables, spots)
+    return conditionAt(rule.when, ['outbound', index, 'when'], tree, text, known, releaseVariables, spots)
   })
   const release = file.release.map((rule, index) => {
     return conditionAt(rule.when, ['release', index, 'when'], tree, text, releaseVariables, outboundVariables, spots)
@@ -89,6 +91,7 @@ function policyOf(
     org,
     hash: createHash('sha256').update(text, 'utf8').digest('hex'),
     domains: file.domains,
+    groups: groupsIn(file),
     ttl: { defaultSeconds: seconds(file.ttl.default), capSeconds: seconds(file.ttl.cap) },
     outbound: file.outbound.map((rule, index) => outboundRule(rule, outbound[index])),
     sealing: { subject: file.sealing?.subject ?? null, carry: file.sealing?.carry ?? 'both' },
@@ -97,6 +100,14 @@ function policyOf(
       .map((rule, index) => releaseRule(rule, release[index]))
       .sort((a, b) => (a.name < b.name ? -1 : 1)),
   }
+}
+
+function groupsIn(file: PolicyFile): Groups {
+  return new Map(
+    Object.entries(file.groups ?? {}).map(([name, members]) => {
+      return [name, new Set(members.map((member) => memberOf(member) ?? member))]
+    }),
+  )
 }
 
 function outboundRule(rule: PolicyFile['outbound'][number], checked: CheckedCondition | undefined): OutboundRule {

@@ -16,7 +16,7 @@ const SHORTEST_SECONDS = 60
  * A rule that only observes decides nothing, whatever comes of it; the verdict says what it would have been.
  */
 export function decideOutbound(policy: Policy, facts: OutboundFacts): OutboundVerdict {
-  const bindings = outboundBindings(facts)
+  const bindings = outboundBindings(facts, policy.groups)
   const observed: Observation[] = []
   const verdict = decide(policy, facts, bindings, observed)
   return observed.length === 0 ? verdict : { ...verdict, observed }

@@ -1,5 +1,6 @@
 import type { OrgId } from '../protocol/identifiers.ts'
 import type { Condition } from './condition.ts'
+import type { Groups } from './groups.ts'
 
 /** How the sealed copy reaches its reader: attached to the mail, kept for the link, or both. */
 export type Carry = 'mail' | 'link' | 'both'
@@ -44,6 +45,7 @@ export type Policy = {
   readonly hash: string
   /** The organization's own domains, lower case, A-labels. */
   readonly domains: readonly string[]
+  readonly groups: Groups
   readonly ttl: { readonly defaultSeconds: number; readonly capSeconds: number }
   /** In the order of the file: the first that matches decides. */
   readonly outbound: readonly OutboundRule[]

@@ -17,6 +17,7 @@ export type PolicyFile = {
   readonly version: 1
   readonly organization: string
   readonly domains: readonly string[]
+  readonly groups?: Readonly<Record<string, readonly string[]>>
   readonly ttl: { readonly default: string; readonly cap: string }
   readonly sealing?: { readonly subject?: string; readonly carry?: Carry }
   readonly outbound: readonly OutboundEntry[]
@@ -71,6 +72,7 @@ export type MailCase = {
   readonly encrypted?: boolean
   readonly malformed?: boolean
   readonly wish?: string
+  readonly client?: { readonly identity?: string; readonly ip?: string; readonly tls?: boolean }
 }
 
 export type ReleaseTest = {

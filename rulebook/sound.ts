@@ -1,6 +1,7 @@
 import { type Tree, treeAt } from './document.ts'
 import { formatDuration, LONGEST, parseDuration } from './duration.ts'
 import type { Spot } from './fault.ts'
+import { memberOf } from './groups.ts'
 import { nearest } from './nearest.ts'
 import { DEFAULT_RULE, ruleInError } from './policy.ts'
 import type { PolicyFile } from './shape.ts'
@@ -76,6 +77,13 @@ function* names(file: PolicyFile, tree: Tree): Generator<Spot> {
   for (const [index, domain] of file.domains.entries()) {
     if (domains.has(domain)) yield spotAt(tree, ['domains', index], `'${domain}' is listed twice`, 'remove one')
     domains.add(domain)
+  }
+  for (const [group, members] of Object.entries(file.groups ?? {})) {
+    for (const [index, member] of members.entries()) {
+      if (memberOf(member) !== null) continue
+      const message = `'${member.slice(0, 60)}' is neither an address nor a domain`
+      yield spotAt(tree, ['groups', group, index], message, 'write anna@acme.example, or example.org for all of it')
+    }
   }
 }
 

@@ -23,9 +23,20 @@ export const outboundVariables: Variables = {
   'message.encrypted': BOOL,
   'message.malformed': BOOL,
   'message.ttlWish': INT,
+  'message.senderGroups': listOf(LOWER),
   'recipient.address': LOWER,
   'recipient.domain': LOWER,
   'recipient.internal': BOOL,
+  'recipient.groups': listOf(LOWER),
+  'client.identity': TEXT,
+  'client.ip': TEXT,
+  'client.tls': BOOL,
+}
+
+/** The same in a file that has these groups: another name is found out when the file is read. */
+export function outboundVariablesOf(groups: readonly string[]): Variables {
+  const names = listOf({ is: 'text', values: groups })
+  return { ...outboundVariables, 'message.senderGroups': names, 'recipient.groups': names }
 }
 
 /** What a `release` rule can read; {@link ReleaseFacts} says what each means. */

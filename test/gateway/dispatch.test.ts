@@ -1,5 +1,6 @@
-import { existsSync } from 'node:fs'
-import { join } from 'node:path'
+import { readdirSync } from 'node:fs'
+import { readFile, writeFile } from 'node:fs/promises'
+import { basename, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { simpleParser } from 'mailparser'
 import t from 'tap'
@@ -192,7 +193,8 @@ t.test('what of a sealed mail stays outside is up to its rule', async (t) => {
     const reply = await send(['a@example.org'], '[thin] Offer')
     return reply.startsWith('250') && !office.mails[0]?.text.includes('protected-message')
   })
-  const kept = (reply: string) => existsSync(join(office.data, 'copies', idOf(reply).slice(0, 2), idOf(reply)))
+  const copies = () => readdirSync(join(office.data, 'copies'), { recursive: true, encoding: 'utf8' })
+  const kept = (reply: string) => copies().some((path) => basename(path) === idOf(reply))
   const attached = async () => (await simpleParser(office.mails.at(-1)?.text ?? '')).attachments.length
 
   await t.test('another subject, and no word of the real one anywhere', async (t) => {
@@ -224,6 +226,16 @@ t.test('what of a sealed mail stays outside is up to its rule', async (t) => {
     t.equal(await attached(), 1)
     t.ok(kept(reply))
   })
+})
+
+t.test('rules see who handed a mail in, and groups of the file', async (t) => {
+  const office = await openOffice(t)
+  const policy = await readFile(office.policyFile, 'utf8')
+  await writeFile(office.policyFile, policy.replace('\nttl:', '\ngroups: { rivals: [rival.example] }\nttl:'))
+  const when = "client.ip == '127.0.0.1' && !client.tls && client.identity == '' && 'rivals' in recipient.groups"
+  await addRule(office, `  - name: no-rivals\n    when: "${when}"\n    then: refuse\n    because: Not to rivals.`)
+  await until(async () => (await office.send('anna@acme.example', ['x@rival.example'], letter())).startsWith('550'))
+  t.match(await office.send('anna@acme.example', ['x@elsewhere.example'], letter()), /^250/)
 })
 
 t.test('a policy that changed is asked for at once, and the verdict taken again', async (t) => {

@@ -189,6 +189,9 @@ t.test('each condition sees its fact', async (t) => {
     ['message.signed', { signed: true }],
     ['message.encrypted', { encrypted: true }],
     ['message.malformed', { malformed: true }],
+    ["client.identity == 'printer'", { client: { identity: 'printer' } }],
+    ["client.ip.startsWith('192.0.2.')", { client: { ip: '192.0.2.9' } }],
+    ['!client.tls', { client: { tls: false } }],
   ]
   for (const [condition, given] of cases) {
     const policy = policyOf({ outbound: [`{ name: it, when: ${JSON.stringify(condition)}, then: pass }`] })
@@ -197,6 +200,22 @@ t.test('each condition sees its fact', async (t) => {
   }
   const near = policyOf({ outbound: ['{ name: it, when: "inDomain(recipient.domain, \'example.net\')", then: pass }'] })
   t.match(decideOutbound(near, mail({ to: 'a@notexample.net' })), { kind: 'seal' }, 'a longer name is no subdomain')
+})
+
+t.test('a group holds its addresses, and all addresses of its domains', async (t) => {
+  const groups = '{ board: [Chair@Acme.example, holding.example, bücher.example], empty: [] }'
+  const rules = ["'board' in recipient.groups", "'board' in message.senderGroups && !('empty' in recipient.groups)"]
+  const [to, from] = rules.map((when) => policyOf({ groups, outbound: [`{ name: it, when: "${when}", then: pass }`] }))
+  if (to === undefined || from === undefined) throw new Error('two policies')
+  const members = ['chair@acme.example', 'anyone@HOLDING.example', 'a@xn--bcher-kva.example']
+  for (const address of members) {
+    t.match(decideOutbound(to, mail({ to: address })), { kind: 'pass' }, address)
+    t.match(decideOutbound(from, mail({ sender: address })), { kind: 'pass' }, address)
+  }
+  for (const address of ['other@acme.example', 'a@sub.holding.example', 'holding.example@example.org']) {
+    t.match(decideOutbound(to, mail({ to: address })), { kind: 'seal', rule: 'default' }, address)
+  }
+  t.match(decideOutbound(from, mail({ sender: '' })), { kind: 'seal', rule: 'default' }, 'nobody is in no group')
 })
 
 t.test('a text too long for a regular expression is an error, not a wait', async (t) => {

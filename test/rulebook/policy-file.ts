@@ -8,6 +8,7 @@ export function policyText(parts: {
   readonly otherwise?: 'seal' | 'pass' | 'refuse'
   readonly ttl?: string
   readonly sealing?: string
+  readonly groups?: string
 }): string {
   const release = parts.release ?? [`{ name: all, when: true, then: allow }`]
   return [
@@ -15,6 +16,7 @@ export function policyText(parts: {
     'organization: acme.example',
     'domains: [acme.example]',
     `ttl: ${parts.ttl ?? '{ default: 30d, cap: 90d }'}`,
+    ...(parts.groups === undefined ? [] : [`groups: ${parts.groups}`]),
     ...(parts.sealing === undefined ? [] : [`sealing: ${parts.sealing}`]),
     `outbound: [${(parts.outbound ?? []).join(', ')}]`,
     `default: ${parts.otherwise ?? 'seal'}`,
