@@ -77,6 +77,9 @@ async function valuesIn(path: string, wanted: string | undefined): Promise<Reado
     ['acme-example.mail.protection.outlook.com', String(org.nextHop?.host)],
     ['acme.example', id],
     ['what stands in data/acme-tenant.secret', secret(at(org.tenantSecret?.file, 'no-tenant-secret'))],
-    ['what stands in data/acme-loop.secret', secret(at(org.loopSecret?.file, `${id}.loop`))],
+    [
+      'what stands in data/acme-loop.secret',
+      secret(at((Array.isArray(org.loopSecret) ? org.loopSecret[0] : org.loopSecret)?.file, `${id}.loop`)),
+    ],
   ])
 }

@@ -18,12 +18,7 @@ export function organizationOf(
   const { faults } = reading
   const place = `organizations > ${id}`
   const hop = org.nextHop
-  const loopSecret = secretOf(reading, org.loopSecret, `${place} > loopSecret`)
-  if (loopSecret !== null && !/^[A-Za-z0-9_-]{16,128}$/.test(loopSecret)) {
-    faults.push(
-      `${place} > loopSecret: expected 16 to 128 letters, digits, - and _; make one with: openssl rand -hex 24`,
-    )
-  }
+  const [loopSecret = null, otherLoopSecret = null] = loopSecretsOf(reading, org.loopSecret, `${place} > loopSecret`)
   const traceKey = secretOf(reading, org.traceKey, `${place} > traceKey`)
   if (traceKey !== null && traceKey.length < 32) {
     faults.push(`${place} > traceKey: expected 32 characters or more; make one with: openssl rand -hex 32`)
@@ -34,6 +29,7 @@ export function organizationOf(
     name: org.name,
     traceKey,
     loopSecret,
+    otherLoopSecret,
     nextHop: {
       host: hop.host,
       port: hop.port,
@@ -48,6 +44,22 @@ export function organizationOf(
     api: apiOf(reading, org.api, `${place} > api`),
     dkim: dkimOf(reading, org, place),
   }
+}
+
+function loopSecretsOf(
+  reading: Reading,
+  given: ConfigFile['organizations'][string]['loopSecret'],
+  place: string,
+): (string | null)[] {
+  const files = given === undefined || Array.isArray(given) ? (given ?? []) : [given]
+  return files.map((file) => {
+    const secret = secretOf(reading, file, place)
+    if (secret !== null && !/^[A-Za-z0-9_-]{16,128}$/.test(secret)) {
+      const todo = 'make one with: openssl rand -hex 24'
+      reading.faults.push(`${place}: expected 16 to 128 letters, digits, - and _; ${todo}`)
+    }
+    return secret
+  })
 }
 
 /** What tokens are for at the clouds' SMTP servers. */

@@ -109,7 +109,11 @@ const Organization = Type.Object(
     api: optional(Api),
     dkim: optional(Type.Array(DkimKey, { maxItems: 64, ...words('a list of {domain, selector, key}') })),
     traceKey: optional(Secret),
-    loopSecret: optional(Secret),
+    loopSecret: optional(
+      Type.Union([Secret, Type.Array(Secret, { minItems: 1, maxItems: 2 })], {
+        ...words('{file: path}, or a list of one or two of them'),
+      }),
+    ),
     tenantSecret: optional(Secret),
   },
   { ...closed, ...words('an organization with its name and nextHop') },

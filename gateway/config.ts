@@ -55,6 +55,8 @@ export type OrganizationConfig = {
   /** Null: made at the first start. */
   readonly traceKey: string | null
   readonly loopSecret: string | null
+  /** Believed as well, while another takes its place. */
+  readonly otherLoopSecret: string | null
   readonly nextHop: SmtpCourierOptions
   readonly microsoft: boolean
   readonly carryLimit: number

@@ -97,7 +97,7 @@ async function recognise(
 ): Promise<Special | null> {
   const fields = await parts.systemMail.recognise(intake)
   if (fields !== null) return { rule: 'system-mail', preparation: preparation.withFields(fields) }
-  const handled = await recogniseHandled(intake, org.loopSecret, parts.keyServer)
+  const handled = await recogniseHandled(intake, org, parts.keyServer)
   return handled === null ? null : { rule: 'handled', preparation: preparation.withHandled(handled) }
 }
 

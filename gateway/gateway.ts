@@ -230,12 +230,13 @@ async function organizationsOf(
 ): Promise<Map<Organization['id'], Organization>> {
   const organizations = new Map<Organization['id'], Organization>()
   for (const org of configured) {
-    const { id, name, traceKey, loopSecret, nextHop, microsoft, carryLimit } = org
+    const { id, name, traceKey, loopSecret, otherLoopSecret, nextHop, microsoft, carryLimit } = org
     organizations.set(id, {
       id,
       name,
       traceKey: Buffer.from(traceKey ?? (await madeSecret(folder, `${id}.trace`))),
       loopSecret: loopSecret ?? (await madeSecret(folder, `${id}.loop`)),
+      otherLoopSecret,
       courier: await courierOf(org),
       nextHop: nextHop.host,
       towardsMicrosoft: microsoft,

@@ -5,6 +5,7 @@ import { fieldsOf, parseHeader } from './header.ts'
 import type { Intake } from './intake.ts'
 import type { KeyServer } from './key-server.ts'
 import { readPart } from './mime-parts.ts'
+import type { Organization } from './organization.ts'
 import { readLoopStamp } from './stamp.ts'
 
 /** A sealed mail that came back: the envelope in it is one that the key server confirmed for this organization. */
@@ -25,12 +26,14 @@ const ATTACHMENT = 'protected-message.sealpost'
  */
 export async function recogniseHandled(
   intake: Intake,
-  loopSecret: string,
+  { loopSecret, otherLoopSecret }: Pick<Organization, 'loopSecret' | 'otherLoopSecret'>,
   keyServer: Pick<KeyServer, 'handled'>,
 ): Promise<Handled | null> {
   const [field, second] = fieldsOf(intake.content.header, fields.handled)
   if (field === undefined || second !== undefined) return null
-  const id = readLoopStamp(field.value, intake.org, loopSecret)
+  const secrets = otherLoopSecret === null ? [loopSecret] : [loopSecret, otherLoopSecret]
+  const ids = secrets.map((secret) => readLoopStamp(field.value, intake.org, secret))
+  const id = ids.find((found) => found !== null) ?? null
   if (id === null) return null
   const sealed = await findEnvelope(intake)
   if (sealed === null) return null

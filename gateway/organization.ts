@@ -10,6 +10,8 @@ export type Organization = {
   readonly traceKey: Uint8Array
   /** In the loop stamp; the provider's routing rule looks for it. */
   readonly loopSecret: string
+  /** Believed in a stamp as well, while another takes its place; null: none. */
+  readonly otherLoopSecret: string | null
   readonly courier: Courier
   /** The next hop's host name. */
   readonly nextHop: string

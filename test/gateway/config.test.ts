@@ -55,6 +55,21 @@ t.test('a short configuration gets the defaults', (t) => {
   t.end()
 })
 
+t.test('a loop secret that is changed stands beside the one before it', (t) => {
+  const file = () => ({ file: 'loop.secret' })
+  const given = (loopSecret: unknown) => ({
+    ...good,
+    organizations: { 'acme.example': { ...good.organizations['acme.example'], loopSecret } },
+  })
+  const secret = load(given(file())).organizations[0]?.loopSecret
+  t.match(secret, /^[\w-]{16,}$/)
+  t.match(load(given(file())).organizations[0], { loopSecret: secret, otherLoopSecret: null })
+  t.match(load(given([file(), file()])).organizations[0], { loopSecret: secret, otherLoopSecret: secret })
+  t.match(faults(given([file(), { file: 'short.secret' }])), /loopSecret: expected 16 to 128/)
+  t.match(faults(given([file(), file(), file()])), /loopSecret/)
+  t.end()
+})
+
 t.test('the sample is a configuration', (t) => {
   const sample = readFileSync(new URL('../../gateway/gateway.sample.yaml', import.meta.url), 'utf8')
   t.equal(faults(sample.replaceAll('../certs/', 'certs/')), '')
