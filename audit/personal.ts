@@ -1,4 +1,4 @@
-import { createCipheriv, createDecipheriv, createHash, hash, randomBytes } from 'node:crypto'
+import { createCipheriv, createDecipheriv, createHash, createSecretKey, hash, randomBytes } from 'node:crypto'
 import type { Person } from './fields.ts'
 
 /** A clear value and the salt (16 octets) that its commitment in the leaf was made with. */
@@ -54,7 +54,8 @@ export function readSide(side: Uint8Array): readonly SidePart[] | null {
 /** Encrypts one person's clear values. `personKey` is 32 octets; the log and the pseudonym are bound as additional data. */
 export function sealPart(personKey: Uint8Array, log: string, pseudonym: string, clears: readonly Clear[]): SidePart {
   const iv = randomBytes(IV)
-  const cipher = createCipheriv('aes-256-gcm', personKey, iv).setAAD(associated(log, pseudonym))
+  // Given octets, Node takes ten times as long to make a cipher.
+  const cipher = createCipheriv('aes-256-gcm', createSecretKey(personKey), iv).setAAD(associated(log, pseudonym))
   const plain = JSON.stringify(clears.map(({ salt, value }) => [Buffer.from(salt).toString('base64url'), value]))
   return { pseudonym, sealed: Buffer.concat([iv, cipher.update(plain, 'utf8'), cipher.final(), cipher.getAuthTag()]) }
 }

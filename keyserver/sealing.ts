@@ -1,4 +1,4 @@
-import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto'
+import { createCipheriv, createDecipheriv, createSecretKey, randomBytes } from 'node:crypto'
 import type { EnvelopeId, OrgId } from '../protocol/identifiers.ts'
 
 /**
@@ -33,7 +33,8 @@ export function sealOctets(
   aad: string,
   iv: Uint8Array = randomBytes(12),
 ): Uint8Array {
-  const cipher = createCipheriv('aes-256-gcm', key, iv)
+  // Given octets, Node takes ten times as long to make a cipher.
+  const cipher = createCipheriv('aes-256-gcm', createSecretKey(key), iv)
   cipher.setAAD(Buffer.from(aad, 'utf8'))
   return Buffer.concat([iv, cipher.update(plain), cipher.final(), cipher.getAuthTag()])
 }
@@ -41,7 +42,7 @@ export function sealOctets(
 /** Null if the key, the context or a single bit is wrong. */
 export function openOctets(key: Uint8Array, sealed: Uint8Array, aad: string): Uint8Array | null {
   if (sealed.length < 28) return null
-  const decipher = createDecipheriv('aes-256-gcm', key, sealed.subarray(0, 12), { authTagLength: 16 })
+  const decipher = createDecipheriv('aes-256-gcm', createSecretKey(key), sealed.subarray(0, 12), { authTagLength: 16 })
   decipher.setAAD(Buffer.from(aad, 'utf8'))
   decipher.setAuthTag(sealed.subarray(sealed.length - 16))
   const head = decipher.update(sealed.subarray(12, sealed.length - 16))
