@@ -1,8 +1,8 @@
 /** One transaction that several works share. */
 export type Unit<Tx> = {
   readonly tx: Tx
-  /** Starts a work: what follows can be undone alone. */
-  begin(): Promise<void>
+  /** Starts a work: what follows can be undone alone, unless it is the only one. */
+  begin(only: boolean): Promise<void>
   /** Keeps what the work did. */
   keep(): Promise<void>
   undo(): Promise<void>
@@ -92,8 +92,11 @@ async function commitTogether<Tx>(
   try {
     unit = await start()
     for (const job of jobs) {
-      await unit.begin()
+      const only = jobs.length === 1
+      await unit.begin(only)
       const outcome = await attempt(job, unit)
+      // Nothing else is in the transaction: it goes as a whole.
+      if (only && outcome.kind === 'undone') throw outcome.cause
       if (outcome.kind === 'kept') tell.push(() => job.resolve(outcome.value))
       else job.reject(failed(outcome.cause))
     }

@@ -4,7 +4,7 @@ import type { Persons } from './journal.ts'
 import type { Parts } from './parts.ts'
 import { type Refused, refused } from './refused.ts'
 import { type Attempt, isHeld, isOver, LEASE } from './retry.ts'
-import type { Envelope, Recipient, Tx } from './store.ts'
+import type { Envelope, Lease, Recipient, Tx } from './store.ts'
 
 type Caller = Attempt & { readonly organizations: ReadonlySet<OrgId>; readonly requestId: string }
 
@@ -31,11 +31,9 @@ export async function confirm(parts: Parts, caller: Caller, request: ConfirmRequ
     }
     const until = now + (request.leaseSeconds === undefined ? LEASE : request.leaseSeconds * 1000)
     const lease = { gateway: caller.gateway, instance: caller.instance, until }
-    for (const address of addresses) {
+    for (const { address, state, lease: before } of verdict.recipients) {
       // A delivery that was confirmed before and never reported may have arrived.
-      const before = await tx.envelopes.recipient(request.id, address)
-      if (before?.state === 'unknown' && before.lease?.instance !== caller.instance)
-        await tx.envelopes.doubt(request.id, address)
+      if (state === 'unknown' && before?.instance !== caller.instance) await tx.envelopes.doubt(request.id, address)
       await tx.envelopes.setRecipient(request.id, address, 'unknown', lease)
     }
     record(parts, tx, caller, request, addresses, persons, now)
@@ -63,21 +61,32 @@ async function examine(
   request: ConfirmRequest,
   addresses: readonly Address[],
   { now, leases }: { readonly now: number; readonly leases: number },
-): Promise<Refused | { readonly kind: 'good' }> {
+): Promise<Refused | { readonly kind: 'good'; readonly recipients: readonly Recipient[] }> {
   const envelope = await tx.envelopes.find(request.id)
   if (envelope === null || envelope.org !== request.org) return refused('not-found', 'There is no such envelope.')
   const dead = judgeEnvelope(envelope, request, now)
   if (dead !== null) return dead
   const all = new Map((await tx.envelopes.recipients(request.id)).map((one) => [one.address, one] as const))
-  const again = request.sealed !== undefined && (await tx.envelopes.copy(request.id, request.sealed.digest)) !== null
   if (addresses.length !== request.recipients.length) return refused('bad-request', 'A recipient is not an address.')
+  const recipients: Recipient[] = []
   for (const address of addresses) {
     const recipient = all.get(address)
     if (recipient === undefined) return refused('not-found', 'A recipient is none of this envelope.')
+    // The same sealing by the same instance is the same attempt, whose answer got lost; another sealing is another attempt.
+    const again = isOwn(recipient.lease, caller) && (await isKnown(tx, request))
     const taken = judgeRecipient(recipient, caller, again, leases)
     if (taken !== null) return taken
+    recipients.push(recipient)
   }
-  return { kind: 'good' }
+  return { kind: 'good', recipients }
+}
+
+function isOwn(lease: Lease | null, caller: Caller): boolean {
+  return lease !== null && lease.gateway === caller.gateway && lease.instance === caller.instance
+}
+
+async function isKnown(tx: Tx, { id, sealed }: ConfirmRequest): Promise<boolean> {
+  return sealed !== undefined && (await tx.envelopes.copy(id, sealed.digest)) !== null
 }
 
 function judgeEnvelope(envelope: Envelope, request: ConfirmRequest, now: number): Refused | null {
@@ -93,11 +102,10 @@ function judgeRecipient(recipient: Recipient, caller: Caller, again: boolean, le
   if (recipient.state === 'sent' || recipient.state === 'failed') {
     return refused('already-sent', 'A recipient has had this message already.')
   }
-  const { lease } = recipient
-  const own = lease !== null && lease.gateway === caller.gateway && lease.instance === caller.instance
-  // The same sealing by the same instance is the same attempt, whose answer got lost; another sealing is another attempt.
-  if (own && again) return null
-  return isHeld(lease, caller, leases) ? refused('conflict', 'Another delivery to a recipient is under way.') : null
+  if (again) return null
+  return isHeld(recipient.lease, caller, leases)
+    ? refused('conflict', 'Another delivery to a recipient is under way.')
+    : null
 }
 
 function record(

@@ -1,7 +1,7 @@
-import type { Compilable, CompiledQuery, QueryResult } from 'kysely'
+import type { Compilable, CompiledQuery } from 'kysely'
 
-/** Runs a compiled query: a transaction's or a connection's own `executeQuery`. */
-export type Run = <R>(query: CompiledQuery<R>) => Promise<QueryResult<R>>
+/** Runs a compiled query with these parameters on one connection; its rows, none where it gives none. Equal queries are one object. */
+export type Run = <R>(query: CompiledQuery<R>, parameters: readonly unknown[]) => Promise<readonly R[]>
 
 /** A query that was compiled once; give it its arguments each time. */
 export type Statement<A, R> = (run: Run, args: A) => Promise<readonly R[]>
@@ -25,9 +25,9 @@ export function statement<A extends object, R>(
     <K extends keyof A & string>(name: K) => new Slot(name) as unknown as A[K],
   ).compile()
   const places = compiled.parameters
-  return async (run, args) => {
+  return (run, args) => {
     const given = args as Readonly<Record<string, unknown>>
     const parameters = places.map((place) => (place instanceof Slot ? given[place.name] : place))
-    return (await run<R>({ ...compiled, parameters })).rows
+    return run(compiled, parameters)
   }
 }

@@ -2,7 +2,7 @@ import Database from 'better-sqlite3'
 import { CompiledQuery, Kysely, SqliteDialect, sql } from 'kysely'
 import { Migrator } from 'kysely/migration'
 import { originOf, verifierKey } from '../audit/checkpoint.ts'
-import { createLogWriter, type Entry, type LogWriter } from '../audit/writer.ts'
+import { createLogWriter, type Entry, type LeafRow, type LogWriter } from '../audit/writer.ts'
 import { createBatch, type Unit } from './batch.ts'
 import { KeyServerError } from './error.ts'
 import { migrations } from './migrations.ts'
@@ -36,10 +36,11 @@ export async function openSqliteStore({ file, host, room }: SqliteStoreOptions):
   reading.pragma('query_only = ON')
   const reads = kysely(reading)
   const bind = binder(db)
+  const run = runner(writing)
   const writer = createLogWriter(host, await resumptions(db))
   const rows = logStatements(db)
-  const batch = createBatch(() => startUnit(db, bind, rows, writer), asUnavailable)
-  const readTx = bind((query) => reads.executeQuery(query), noLog)
+  const batch = createBatch(() => startUnit(run, bind, rows, writer), asUnavailable)
+  const readTx = bind(runner(reading), noLog)
   const requireRoom = () => {
     const state = room?.state() ?? { kind: 'good' }
     if (state.kind === 'short') throw new KeyServerError('unavailable', { retryAfter: 60 })
@@ -127,29 +128,27 @@ function binder(db: Kysely<Tables>): Bind {
   })
 }
 
+const BEGIN = CompiledQuery.raw('begin')
+const COMMIT = CompiledQuery.raw('commit')
+const ROLLBACK = CompiledQuery.raw('rollback')
 const SAVEPOINT = CompiledQuery.raw('savepoint work')
 const RELEASE = CompiledQuery.raw('release work')
 const ROLLBACK_TO = CompiledQuery.raw('rollback to work')
 
-async function startUnit(
-  db: Kysely<Tables>,
-  bind: Bind,
-  logRows: (run: Run) => LogRows,
-  writer: LogWriter,
-): Promise<Unit<Tx>> {
-  const transaction = await db.startTransaction().execute()
-  const run: Run = (query) => transaction.executeQuery(query)
+async function startUnit(run: Run, bind: Bind, logRows: (run: Run) => LogRows, writer: LogWriter): Promise<Unit<Tx>> {
+  await run(BEGIN, [])
   const rows = logRows(run)
+  const leaves: LeafRow[] = []
   let entries: { readonly log: string; readonly entry: Entry }[] = []
+  let hasSavepoint = false
   let torn = false
 
-  // Leaves get their places here, when their work has succeeded. If a row of theirs cannot be written, the writer and the table
-  // disagree until the whole transaction is undone.
-  async function writeEntries(): Promise<void> {
+  // Leaves get their places here, when their work has succeeded; they are written at the end, all together. What throws after a first
+  // one has its place can only be undone with the whole transaction.
+  function placeEntries(): void {
     for (const { log, entry } of entries) {
-      const leaves = writer.stage(log, [entry])
+      leaves.push(...writer.stage(log, [entry]))
       torn = true
-      for (const leaf of leaves) await rows.insertLeaf(leaf)
     }
   }
   return {
@@ -157,27 +156,30 @@ async function startUnit(
       append: (log, entry) => void entries.push({ log, entry }),
       addCheckpoint: (row, verifier) => rows.insertCheckpoint(row, verifier),
     }),
-    begin: async () => {
+    begin: async (only) => {
       entries = []
-      await run(SAVEPOINT)
+      hasSavepoint = !only
+      if (hasSavepoint) await run(SAVEPOINT, [])
     },
     keep: async () => {
-      await writeEntries()
-      await run(RELEASE)
+      placeEntries()
+      if (hasSavepoint) await run(RELEASE, [])
       torn = false
     },
     undo: async () => {
+      if (!hasSavepoint) return
       if (torn) throw new Error('a log entry could not be written')
-      await run(ROLLBACK_TO)
-      await run(RELEASE)
+      await run(ROLLBACK_TO, [])
+      await run(RELEASE, [])
     },
     commit: async () => {
-      await transaction.commit().execute()
+      for (const leaf of leaves) await rows.insertLeaf(leaf)
+      await run(COMMIT, [])
       writer.committed()
     },
     rollback: async () => {
       writer.rolledBack()
-      await transaction.rollback().execute()
+      await run(ROLLBACK, [])
     },
   }
 }
@@ -208,24 +210,28 @@ function connect(file: string): Database.Database {
   }
 }
 
-/** Kysely on a connection that keeps its prepared statements. */
+/** Kysely on a connection, for what is not asked often. */
 function kysely(database: Database.Database): Kysely<Tables> {
-  const prepared = new Map<string, Database.Statement>()
-  return new Kysely<Tables>({
-    dialect: new SqliteDialect({
-      database: {
-        close: () => void database.close(),
-        prepare: (text) => {
-          const known = prepared.get(text)
-          if (known !== undefined) return known
-          const made = database.prepare(text)
-          // Texts are the compiled statements above, so few; migrations come by once.
-          if (prepared.size < 500) prepared.set(text, made)
-          return made
-        },
-      },
-    }),
-  })
+  return new Kysely<Tables>({ dialect: new SqliteDialect({ database }) })
+}
+
+/**
+ * Runs compiled queries on a connection, each prepared once. Kysely's own executor takes several turns of promises for every query, and
+ * prepares it again.
+ */
+function runner(database: Database.Database): Run {
+  const prepared = new WeakMap<CompiledQuery, Database.Statement<unknown[], unknown>>()
+  return async <R>(query: CompiledQuery<R>, parameters: readonly unknown[]) => {
+    let known = prepared.get(query)
+    if (known === undefined) {
+      known = database.prepare(query.sql)
+      prepared.set(query, known)
+    }
+    // A compiled query says of itself which rows it gives.
+    if (known.reader) return known.all(...parameters) as R[]
+    known.run(...parameters)
+    return []
+  }
 }
 
 async function migrate(db: Kysely<Tables>, file: string): Promise<void> {

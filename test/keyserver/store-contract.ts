@@ -94,6 +94,13 @@ export function storeContract(t: Test, open: StoreFactory): void {
       'a record that does not fit its kind fails its work',
     )
     await store.transact(async (tx) => tx.audit.append('server', { record: start('5') }))
+    const alone = store.transact(async (tx) => {
+      await tx.envelopes.add(second)
+      tx.audit.append('server', { record: start('6') })
+      throw new Error('second thoughts')
+    })
+    await t.rejects(alone, { message: 'second thoughts' }, 'one that shares with no other, too')
+    await store.transact((tx) => tx.envelopes.add(second))
   })
 
   t.test('a read sees nothing that is not committed', async (t) => {
