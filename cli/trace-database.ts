@@ -1,6 +1,7 @@
 import type { Database } from 'better-sqlite3'
 import { UnreadableError } from '../audit/source.ts'
 import { openCopy } from '../audit/sqlite.ts'
+import type { Tables } from '../keyserver/tables.ts'
 import { exits, Failure } from './io.ts'
 
 /** An envelope as its row says; times are milliseconds since 1970 UTC. */
@@ -8,7 +9,7 @@ export type EnvelopeRow = {
   readonly seq: number
   readonly id: string
   readonly org: string
-  readonly kind: 'seal' | 'pass' | 'refuse'
+  readonly kind: Tables['envelope']['kind']
   readonly sender: string | null
   readonly rule: string
   readonly policyHash: string
@@ -20,7 +21,7 @@ export type EnvelopeRow = {
   readonly shreddedAt: number | null
 }
 
-export type RecipientRow = { readonly address: string; readonly state: 'open' | 'unknown' | 'sent' | 'failed' }
+export type RecipientRow = { readonly address: string; readonly state: Tables['recipient']['state'] }
 
 export type LeafRow = { readonly idx: number; readonly record: Uint8Array; readonly side: Uint8Array | null }
 

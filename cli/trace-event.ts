@@ -25,7 +25,7 @@ export function eventOf(record: AuditRecord, naming: Naming, again: boolean): st
     case 'outcome':
       return outcome(record, naming)
     case 'code-sent':
-      return `code mailed to ${naming.person(record.person)}, asked for${from(record.network) || ' in a browser'}`
+      return `code mailed to ${naming.person(record.person)}${from(record.network).replace(',', ', asked for')}`
     case 'code-refused':
       return `${record.reason === 'wrong-code' ? 'wrong code' : `code not taken (${record.reason})`} for ${naming.person(record.person)}${from(record.network)}`
     case 'session':

@@ -102,7 +102,7 @@ t.test('code asked for, answered wrongly, opened, revoked, refused: each with wh
   t.match(text, /now {7}revoked 20.* UTC: nobody can open it any more/)
   t.match(text, /opened once, last 20[\d: -]{17}; 2 codes mailed; wrong code once; refused once$/m)
   for (const line of [
-    /code mailed to reader@example\.org, asked for, from 127\.0\.0\.1$/m,
+    /code mailed to reader@example\.org, asked for from 127\.0\.0\.1$/m,
     /wrong code for reader@example\.org, from 127\.0\.0\.1$/m,
     /reader@example\.org proved the address by a code/,
     /OPENED by reader@example\.org, rule "recipients", from 127\.0\.0\.1$/m,
