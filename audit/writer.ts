@@ -98,8 +98,12 @@ export function createLogWriter(host: string, logs: ReadonlyMap<string, Resumpti
 function rowsOf(log: string, from: number, entries: readonly Entry[]): readonly LeafRow[] {
   const rows: LeafRow[] = []
   for (const { record, side: parts = [] } of entries) {
-    let left = parts
     const records = splitRecord(record)
+    if (records.length === 1) {
+      rows.push(rowOf(log, from + rows.length, record, sealSide(parts)))
+      continue
+    }
+    let left = parts
     for (const [i, one] of records.entries()) {
       const persons = new Set(personsOf(one))
       // What belongs to nobody in the record by name (a network address, say) stays with its last part.
