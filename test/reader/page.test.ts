@@ -289,7 +289,8 @@ t.test('the reader page, in a real browser, against the real key server', { skip
     await fits('message')
     t.equal(await page.evaluate(() => document.activeElement?.tagName), 'H1', 'the focus is on the subject')
     const reached: string[] = []
-    for (let i = 0; i < 7; i++) {
+    // How many stops the frame has depends on whether the browser lets it be scrolled: its links, and perhaps itself.
+    for (let i = 0; i < 20; i++) {
       await page.keyboard.press('Tab')
       reached.push(
         (
