@@ -14,10 +14,15 @@ type Held = {
   readonly ca?: string
   /** The name that others check; null where none do. */
   readonly name: string | null
+  /** Shown by us to a server: who checks its purposes wants client authentication among them. */
+  readonly asClient?: boolean
 }
 
 const DAY = 86_400_000
 const SOON_DAYS = 30
+/** id-kp-clientAuth and anyExtendedKeyUsage. */
+const CLIENT = '1.3.6.1.5.5.7.3.2'
+const ANY = '2.5.29.37.0'
 
 /** The days left and the chain of each certificate that this gateway shows, and, where its configuration is here, the key server. */
 export function certificateFindings(gateway: Config, keyServer: KeyServerConfig | null, now: Date): Finding[] {
@@ -26,6 +31,10 @@ export function certificateFindings(gateway: Config, keyServer: KeyServerConfig 
       ? []
       : [{ what: `listener ${options.name}`, pem: options.tls.certificate, name: gateway.name }],
   )
+  for (const { id, nextHop } of gateway.organizations) {
+    const pem = nextHop.tls !== undefined && 'own' in nextHop.tls ? nextHop.tls.own?.cert : undefined
+    if (pem !== undefined) held.push({ what: `${id} towards its next hop`, pem, name: null, asClient: true })
+  }
   const { certificate, ca } = gateway.keyServer
   held.push({ what: 'this gateway towards the key server', pem: certificate, ca, name: null })
   if (keyServer !== null) {
@@ -49,7 +58,9 @@ function findingsOf(held: Held, now: Date): Finding[] {
   const [own] = chain
   if (own === undefined) return [broken('certificates', `${held.what}: the certificate cannot be read`, 'make it anew')]
   const ends = Math.min(...chain.map((one) => Date.parse(one.validTo)))
-  const faults = [chainFault(chain, held), nameFault(own, held.name)].filter((fault) => fault !== null)
+  const faults = [chainFault(chain, held), nameFault(own, held.name), purposeFault(own, held)].filter(
+    (fault) => fault !== null,
+  )
   const found: Finding[] = faults.map(([text, todo]) => look('certificates', `${held.what}: ${text}`, todo))
   return [lifeFinding(held.what, ends, now), ...found]
 }
@@ -91,6 +102,16 @@ function nameFault(own: X509Certificate, name: string | null): [string, string] 
   if (name === null) return null
   if ((isIP(name) === 0 ? own.checkHost(name) : own.checkIP(name)) !== undefined) return null
   return [`it does not name ${name}`, `clients that check names refuse it: get one for ${name}`]
+}
+
+/** RFC 5280 4.2.1.12; a certificate that names no purpose is good for all. */
+function purposeFault({ keyUsage }: X509Certificate, { asClient }: Held): [string, string] | null {
+  if (asClient !== true || keyUsage === undefined || keyUsage.length === 0) return null
+  if (keyUsage.some((purpose) => purpose === CLIENT || purpose === ANY)) return null
+  return [
+    'it does not name client authentication among its purposes',
+    'fine where the next hop does not ask for it; else get one that does',
+  ]
 }
 
 /** The key server knows a gateway by a name in its certificate. */

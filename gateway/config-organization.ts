@@ -1,4 +1,5 @@
 import type { OrgId } from '../protocol/identifiers.ts'
+import { loadTlsFiles } from '../protocol/tls-files.ts'
 import type { OrganizationConfig } from './config.ts'
 import { apiOf } from './config-api.ts'
 import { cloudOf } from './config-cloud.ts'
@@ -7,7 +8,7 @@ import type { ConfigFile } from './config-schema.ts'
 import { dkimOf } from './dkim-config.ts'
 import { createCloudTokens } from './oauth-cloud.ts'
 import type { SmtpAuth } from './smtp-auth.ts'
-import type { TlsPolicy } from './tls-policy.ts'
+import type { OwnCertificate, TlsPolicy } from './tls-policy.ts'
 
 /** One organization, with its next hop; faults are noted in `reading`. */
 export function organizationOf(
@@ -89,11 +90,31 @@ function tlsPolicyOf(
   const { tls } = hop
   if (tls === undefined) return {}
   const name = tls.name === undefined ? {} : { name: tls.name }
+  const own = ownCertificateOf(reading, tls, `${place} > nextHop > tls`)
   if (tls.mode === 'verify') {
     const ca = tls.ca === undefined ? {} : { ca: [publicOf(reading, tls.ca, `${place} > nextHop > tls > ca`)] }
-    return { tls: { mode: 'verify', ...name, ...ca } }
+    return { tls: { mode: 'verify', ...name, ...ca, ...own } }
   }
-  if (tls.mode !== 'pin') return { tls: { mode: tls.mode } }
+  if (tls.mode === 'none') return { tls: { mode: 'none' } }
+  if (tls.mode === 'opportunistic') return { tls: { mode: 'opportunistic', ...own } }
   if (tls.pins === undefined) reading.faults.push(`${place} > nextHop > tls: with mode pin, pins are needed`)
-  return { tls: { mode: 'pin', spki: tls.pins ?? [], ...name } }
+  return { tls: { mode: 'pin', spki: tls.pins ?? [], ...name, ...own } }
+}
+
+/** What is shown to a next hop that asks for a certificate. */
+function ownCertificateOf(
+  { at, faults, now }: Reading,
+  { mode, certificate, key }: NonNullable<ConfigFile['organizations'][string]['nextHop']['tls']>,
+  place: string,
+): { own?: OwnCertificate } {
+  if (certificate === undefined && key === undefined) return {}
+  if (certificate === undefined || key === undefined) {
+    faults.push(`${place}: certificate and key go together`)
+    return {}
+  }
+  if (mode === 'none') faults.push(`${place}: with mode none there is no TLS to show a certificate in; remove it`)
+  const load = loadTlsFiles({ cert: at(certificate), key: at(key) }, now)
+  if (load.kind === 'loaded') return { own: { cert: load.files.cert, key: load.files.key } }
+  faults.push(...load.faults.map((fault) => `${place}: ${fault}`))
+  return {}
 }

@@ -58,8 +58,10 @@ const NextHop = Type.Object(
           pins: optional(
             Type.Array(Type.String({ minLength: 43 }), { minItems: 1, ...words('a list of SHA-256 pins, base64') }),
           ),
+          certificate: optional(Path),
+          key: optional(Path),
         },
-        { ...closed, ...words('mode, and with it name, ca or pins') },
+        { ...closed, ...words('mode, and with it name, ca or pins, certificate and key') },
       ),
     ),
     implicitTls: optional(Flag),

@@ -2,16 +2,21 @@ import { createHash } from 'node:crypto'
 import { isIP, type Socket } from 'node:net'
 import { connect, type TLSSocket } from 'node:tls'
 
+/** What we show a next hop that asks who we are: certificate with its chain, and key, PEM. */
+export type OwnCertificate = { readonly cert: string; readonly key: string }
+
 /**
  * What is asked of the next hop's TLS. `verify`: a certificate of a trusted authority for the next hop's name. `pin`: one whose public key
  * (SHA-256 of its SubjectPublicKeyInfo, base64) is listed, whoever issued it. `opportunistic`: TLS if offered, nothing checked.
  * `none`: clear. The last two let whoever holds the wire read the envelope's addresses; they are used only where written.
  */
 export type TlsPolicy =
-  | { readonly mode: 'verify'; readonly name?: string; readonly ca?: readonly string[] }
-  | { readonly mode: 'pin'; readonly spki: readonly string[]; readonly name?: string }
-  | { readonly mode: 'opportunistic' }
+  | ({ readonly mode: 'verify'; readonly name?: string; readonly ca?: readonly string[] } & Shown)
+  | ({ readonly mode: 'pin'; readonly spki: readonly string[]; readonly name?: string } & Shown)
+  | ({ readonly mode: 'opportunistic' } & Shown)
   | { readonly mode: 'none' }
+
+type Shown = { readonly own?: OwnCertificate }
 
 /** The policy where none is written: verified TLS, except on loopback, where TLS is used if offered. */
 export function defaultTlsPolicy(host: string): TlsPolicy {
@@ -34,6 +39,7 @@ export function startTls(socket: Socket, host: string, policy: TlsPolicy, timeou
       host: name,
       ...(isIP(name) === 0 ? { servername: name } : {}),
       ...(policy.mode === 'verify' && policy.ca !== undefined ? { ca: [...policy.ca] } : {}),
+      ...('own' in policy ? policy.own : {}),
       rejectUnauthorized: policy.mode === 'verify',
       minVersion: 'TLSv1.2',
     })

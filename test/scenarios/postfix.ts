@@ -138,6 +138,7 @@ function writeConfiguration(etc: string, places: Places, options: PostfixOptions
       smtpd_tls_security_level: 'may',
       smtpd_tls_key_file: join(etc, 'key.pem'),
       smtpd_tls_cert_file: join(etc, 'cert.pem'),
+      ...options.extra,
     })
   }
   writeFileSync(
