@@ -27,6 +27,13 @@ const answers = {
   'too-large': [552, '5.3.4', 'the message is larger than this server takes'],
   'header-too-large': [552, '5.3.4', 'the header of the message is larger than this server takes'],
   'too-many-hops': [554, '5.4.6', 'too many Received fields: this message is going in a circle'],
+  'came-back': [
+    554,
+    '5.4.6',
+    'this mail was sent to these recipients from here before, and has come back: the provider lacks the exception for mail from the gateway. ' +
+      "Microsoft 365: first transport rule: from the gateway's address, and Sealpost-Handled matches the loop secret: remove it, stop. " +
+      'Google: the same two as conditions of the rule that routes. Others: docs/guides',
+  ],
   'unknown-parameter': [555, '5.5.4', 'unknown MAIL or RCPT parameter'],
   'bad-sender': [501, '5.1.7', 'MAIL FROM is not an address that can be handled'],
   'bad-recipient': [501, '5.1.3', 'RCPT TO is not an address that can be handled'],

@@ -1,6 +1,7 @@
 import { hash } from 'node:crypto'
 import { fields } from '../protocol/headers.ts'
 import type { EnvelopeId } from '../protocol/identifiers.ts'
+import { GatewayError } from './error.ts'
 import { fieldsOf, parseHeader } from './header.ts'
 import type { Intake } from './intake.ts'
 import type { KeyServer } from './key-server.ts'
@@ -22,7 +23,8 @@ const ATTACHMENT = 'protected-message.sealpost'
 
 /**
  * What a stamped mail proves itself to be, or null: then it is treated like any other, and the stamp did nothing. Only the envelope is
- * proven; whoever passes it on composes the rest anew.
+ * proven; whoever passes it on composes the rest anew. Rejects with `came-back` if all its recipients were sent that envelope before,
+ * whether it is attached or not: passed on once more it would only come back again.
  */
 export async function recogniseHandled(
   intake: Intake,
@@ -36,9 +38,13 @@ export async function recogniseHandled(
   const id = ids.find((found) => found !== null) ?? null
   if (id === null) return null
   const sealed = await findEnvelope(intake)
-  if (sealed === null) return null
-  const answer = await keyServer.handled({ org: intake.org, id, digest: hash('sha256', sealed, 'base64url') })
-  return answer.handled && answer.notice !== null ? { id, sealed, ...answer.notice } : null
+  const recipients = intake.recipients.map(({ address }) => address)
+  const asked = { org: intake.org, id, recipients }
+  const digest = sealed === null ? {} : { digest: hash('sha256', sealed, 'base64url') }
+  const answer = await keyServer.handled({ ...asked, ...digest })
+  const reached = new Set(answer.reached)
+  if (recipients.every((address) => reached.has(address))) throw new GatewayError('came-back')
+  return sealed !== null && answer.handled && answer.notice !== null ? { id, sealed, ...answer.notice } : null
 }
 
 /** The attached envelope among the message's own parts, decoded. */

@@ -1,11 +1,12 @@
 import { Type } from '@sinclair/typebox'
 import type { FastifyInstance } from 'fastify'
 import { ActivePolicy, Changes, HandledRequest, HandledResult, SigningKeys } from '../protocol/gateway-api.ts'
-import { type OrgId, patterns } from '../protocol/identifiers.ts'
+import { type Address, type OrgId, parseAddress, patterns } from '../protocol/identifiers.ts'
 import { clientIn } from './client.ts'
 import { KeyServerError } from './error.ts'
 import { linkOf, type Parts } from './parts.ts'
 import { failures } from './schemas.ts'
+import type { Recipient } from './store.ts'
 
 const auth = { auth: 'gateway' } as const
 /** Changes in one answer. */
@@ -61,23 +62,36 @@ function changesRoute(app: FastifyInstance, parts: Parts): void {
 
 function handledRoute(app: FastifyInstance, parts: Parts): void {
   const schema = {
-    summary: 'Whether a sealed copy was confirmed for this organization',
+    summary: 'Whether a sealed copy was confirmed for this organization, and who has it',
     tags: ['gateway'],
     body: HandledRequest,
     response: { 200: HandledResult, ...failures },
   }
   app.post<{ Body: HandledRequest }>('/v1/handled', { config: auth, schema }, async (request) => {
-    const { org, id, digest } = request.body
+    const { org, id, digest, recipients = [] } = request.body
     requireOrganization(clientIn(request).organizations, org)
-    const envelope = await parts.store.read(async (reads) => {
-      const copy = await reads.envelopes.copy(id, digest)
-      return copy === null ? null : await reads.envelopes.find(id)
+    return await parts.store.read(async ({ envelopes }): Promise<HandledResult> => {
+      const envelope = await envelopes.find(id)
+      if (envelope?.org !== org) return { handled: false, notice: null, reached: [] }
+      const reached = recipients.length === 0 ? [] : reachedOf(recipients, await envelopes.recipients(id))
+      const copy = digest === undefined ? null : await envelopes.copy(id, digest)
+      if (copy === null || envelope.confirmedAt === null || envelope.expiresAt === null) {
+        return { handled: false, notice: null, reached }
+      }
+      const expiresAt = new Date(envelope.expiresAt).toISOString()
+      return { handled: true, notice: { link: linkOf(parts.config, org, id), expiresAt }, reached }
     })
-    if (envelope === null || envelope.org !== org || envelope.confirmedAt === null || envelope.expiresAt === null) {
-      return { handled: false, notice: null }
-    }
-    const expiresAt = new Date(envelope.expiresAt).toISOString()
-    return { handled: true, notice: { link: linkOf(parts.config, org, id), expiresAt } }
+  })
+}
+
+/** Those who have their copy, or may have it. */
+function reachedOf(asked: readonly Address[], recipients: readonly Recipient[]): Address[] {
+  const had = new Set(
+    recipients.flatMap(({ address, state }) => (state === 'sent' || state === 'unknown' ? [address] : [])),
+  )
+  return asked.filter((text) => {
+    const address = parseAddress(text)
+    return address !== null && had.has(address)
   })
 }
 

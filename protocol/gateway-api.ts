@@ -144,13 +144,27 @@ export type OutcomeRequest = Static<typeof OutcomeRequest>
 export const OutcomeResult = Type.Union([Type.Object({ kind: Type.Literal('recorded') }), Refused])
 export type OutcomeResult = Static<typeof OutcomeResult>
 
-/** POST /v1/handled, one item: is this sealed copy one that was confirmed for this organization? For the loop stamp. */
-export const HandledRequest = Type.Object({ org: Org, id: Id, digest: Sha256 }, closed)
+/**
+ * POST /v1/handled, one item, for the loop stamp: is this sealed copy one that was confirmed for this organization? And who of these
+ * recipients has this envelope, or may have it?
+ */
+export const HandledRequest = Type.Object(
+  {
+    org: Org,
+    id: Id,
+    /** Absent where the mail carries no sealed copy. */
+    digest: Type.Optional(Sha256),
+    recipients: Type.Optional(Type.Array(Mailbox, { maxItems: 1000 })),
+  },
+  closed,
+)
 export type HandledRequest = Static<typeof HandledRequest>
 export const HandledResult = Type.Object({
   handled: Type.Boolean(),
   /** What the notice needs to be built again; null unless handled. */
   notice: Type.Union([Type.Object({ link: Type.String(), expiresAt: Type.String() }), Type.Null()]),
+  /** Those of `recipients` whose copy of this envelope is `sent` or `unknown`, as they were written there. */
+  reached: Type.Array(Mailbox),
 })
 export type HandledResult = Static<typeof HandledResult>
 

@@ -332,7 +332,7 @@ t.test('a sealed mail that comes back goes on around its envelope, and nothing r
   const riding = sealed
     .replace('Open it in your browser', 'clear words riding along')
     .replace('MIME-Version', 'X-Riding: along\r\nMIME-Version')
-  t.match(await office.send('anna@acme.example', ['kunde@example.org'], riding), /^250/)
+  t.match(await office.send('anna@acme.example', ['member@example.net'], riding), /^250/)
   const attached = async (text = '') => (await simpleParser(text)).attachments[0]?.content.toString('base64')
   t.equal(await attached(office.mails[1]?.text), await attached(sealed), 'the envelope is the same one')
   t.notMatch(office.mails[1]?.text, /clear words riding|X-Riding/)
@@ -344,10 +344,57 @@ t.test('a stamp copied onto clear mail does nothing', async (t) => {
   await office.send('anna@acme.example', ['kunde@example.org'], letter())
   const stamp = /^Sealpost-Handled: .*$/m.exec(office.mails[0]?.text ?? '')?.[0].trim()
   t.match(stamp, /; s=/)
-  await office.send('anna@acme.example', ['kunde@example.org'], letter({ extra: `${stamp}\n` }))
+  await office.send('anna@acme.example', ['kunde@example.org', 'b@example.org'], letter({ extra: `${stamp}\n` }))
   t.notMatch(office.mails[1]?.text, secret)
   t.not(/^Sealpost-Handled: .*$/m.exec(office.mails[1]?.text ?? '')?.[0].trim(), stamp)
+  t.match(
+    await office.send('anna@acme.example', ['kunde@example.org'], letter({ extra: `${stamp}\n` })),
+    /^554 5\.4\.6 /,
+    'to those alone who have the envelope of that stamp it does not go out either',
+  )
+  t.equal(office.mails.length, 2)
 })
+
+t.test(
+  'what a provider sends back that should have sent it on is refused, and the reply says what is missing',
+  async (t) => {
+    const office = await openOffice(t)
+    const answers: string[] = []
+    office.pass = async ({ from, to, text }) => {
+      // A next hop that refuses is one that the provider tells the sender of.
+      if (from !== '') answers.push(await office.send(from, to, text))
+    }
+    await addRule(office, "  - {name: by-link, when: message.subject == 'by link', then: seal, carry: link}")
+    const acme = parseOrgId('acme.example')
+    if (acme === null) throw new Error('it is one')
+    await until(async () => office.keyServer().parts.policies.active(acme)?.text.includes('by-link') === true)
+    const send = async (to: readonly string[], text: string) => {
+      answers.length = 0
+      const before = office.mails.length
+      t.match(await office.send('anna@acme.example', to, text), /^250 /, 'the provider took it')
+      t.equal(office.mails.length, before + 1, 'it does not go round')
+      const id = /Sealpost-Handled: .*id=([\w-]{22})/.exec(office.mails[before]?.text ?? '')?.[1] ?? 'none'
+      await until(async () => answers.length === 1)
+      t.match(answers[0], /^554 5\.4\.6 .*Microsoft 365: .*Google: .*\(incident [\w-]{22}\)$/)
+      t.ok((answers[0] ?? '').length <= 510, 'in one reply line')
+      t.notMatch(answers[0], /kunde|anna|s=/)
+      return id
+    }
+    await t.test('sealed, with its envelope', () => send(['kunde@example.org', 'b@example.org'], letter()))
+    await t.test('sealed, by link only', () => send(['kunde@example.org'], letter({ subject: 'by link' })))
+    await t.test('passed on by a rule', () => send(['bert@acme.example'], letter({ to: 'bert@acme.example' })))
+    await t.test('what came back lies in no log, and is counted', async (t) => {
+      t.notMatch(office.log(), /kunde@|words that only/)
+      const metrics = await (await fetch(`http://127.0.0.1:${office.opsPort}/metrics`)).text()
+      t.match(metrics, 'sealpost_gateway_refused_total{reason="came-back"} 3')
+    })
+    await t.test('a client that sends its own mail again is not concerned', async (t) => {
+      const text = letter()
+      await send(['kunde@example.org'], text)
+      t.match(await office.send('anna@acme.example', ['kunde@example.org'], text), /^250 .*earlier attempt/)
+    })
+  },
+)
 
 t.test('mail that cannot be read as MIME is sealed as it is', async (t) => {
   const office = steady()

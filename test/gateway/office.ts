@@ -25,6 +25,8 @@ export type Office = {
   refuse: (recipient: string) => number | null
   /** The provider's answer to a content, after so many milliseconds. */
   delayMs: number
+  /** What the provider does with a mail that it has taken. */
+  pass: (mail: Mail) => Promise<void>
   readonly keyServer: () => Server
   readonly log: () => string
   readonly smtpPort: number
@@ -104,6 +106,7 @@ export async function openOffice(
     mails,
     refuse: () => null,
     delayMs: 0,
+    pass: async () => undefined,
     keyServer: () => server,
     log: () => log,
     smtpPort,
@@ -179,6 +182,7 @@ function openProvider(mails: Mail[], office: () => Office): SMTPServer {
         setTimeout(() => {
           mails.push(mail)
           callback(null, `queued as ${mails.length}`)
+          void office().pass(mail)
         }, office().delayMs)
       })
     },

@@ -155,10 +155,31 @@ t.test('a sealed copy that comes back is known by its digest', async (t) => {
   const digest = random32()
   const ask = async (asked: string) =>
     (await gw1.post('/v1/handled', { org: acme, id, digest: asked })).body as HandledResult
-  t.strictSame(await ask(digest), { handled: false, notice: null })
+  t.strictSame(await ask(digest), { handled: false, notice: null, reached: [] })
   await confirm(gw1, sealed(id, ['fritz@example.org'], digest))
   t.match(await ask(digest), { handled: true, notice: { link: `http://127.0.0.1:8443/m/${id}` } })
-  t.strictSame(await ask(random32()), { handled: false, notice: null })
+  t.strictSame(await ask(random32()), { handled: false, notice: null, reached: [] })
+})
+
+t.test('who asks of an envelope that came back learns who has it, with its digest or without', async (t) => {
+  const to = ['sent@example.org', 'unknown@example.org', 'put-off@example.org', 'open@example.org']
+  const { id } = onlyEnvelope(await gw1.issue(sealing(premises, to)))
+  const recipients = [...to, 'nobody@example.org', 'no address']
+  const ask = async (org: string, more: { readonly digest?: string } = {}) =>
+    (await gw1.post('/v1/handled', { org, id, recipients, ...more })).body as HandledResult
+  t.strictSame(await ask(acme), { handled: false, notice: null, reached: [] })
+  const digest = random32()
+  await confirm(gw1, sealed(id, to.slice(0, 3), digest))
+  await outcome(gw1, id, 'sent@example.org', 'sent')
+  await outcome(gw1, id, 'put-off@example.org', 'deferred')
+  const reached = ['sent@example.org', 'unknown@example.org']
+  t.strictSame(await ask(acme), { handled: false, notice: null, reached })
+  t.match(await ask(acme, { digest }), { handled: true, notice: {}, reached })
+  t.strictSame(await ask(acme, { digest: random32() }), { handled: false, notice: null, reached })
+  const ofOthers = { org: other, id, recipients }
+  t.strictSame((await gw1.post('/v1/handled', ofOthers)).body, { handled: false, notice: null, reached: [] })
+  const foreign = await premises.client('foreign').post('/v1/handled', { org: acme, id, recipients })
+  t.match(foreign, { status: 403 }, 'a gateway that may not act for it learns nothing')
 })
 
 t.test('an officer revokes; the gateways that hold copies are told, and no retry brings it back', async (t) => {

@@ -127,13 +127,20 @@ t.test('who only got it passed on is no recipient', async (t) => {
 t.test('a stamp copied onto clear mail does not get it out', async (t) => {
   const stamp = /^Sealpost-Handled: .*\r\n/m.exec(textOf(sealed))?.[0] ?? ''
   t.match(stamp, envelope)
-  const copied = await send(`${stamp}${original.replace('<1@', '<3@')}`)
+  const others = { to: 'list@example.net' }
+  const copied = await send(`${stamp}${original.replace('<1@', '<3@')}`, others)
   sealedAnew(t, copied, 'clear mail with a stamp')
   t.not(envelopeIn(copied.octets), envelope)
   const named = original
     .replace('<1@', '<4@')
     .replace('Subject', 'Content-Type: application/octet-stream; name="protected-message.sealpost"\r\nSubject')
-  sealedAnew(t, await send(`${stamp}${named}`), 'clear text under the name of the envelope')
+  sealedAnew(t, await send(`${stamp}${named}`, others), 'clear text under the name of the envelope')
+  const before = provider.deliveries.length
+  for (const text of [`${stamp}${original.replace('<1@', '<5@')}`, `${stamp}${named}`, textOf(sealed)]) {
+    const said = await sendOnce(smtp, { from, to: [to], octets: Buffer.from(text, 'latin1') })
+    t.match(said, /^554 5\.4\.6 /, 'and to one who has that envelope already nothing goes at all')
+  }
+  t.equal(provider.deliveries.length, before)
 })
 
 t.test('text around a genuine envelope does not ride along', async (t) => {
@@ -149,13 +156,13 @@ t.test('text around a genuine envelope does not ride along', async (t) => {
   ]
   for (const [name, mail] of cases) {
     t.match(mail, canary)
-    const out = await send(mail)
+    const out = await send(mail, { to: 'list@example.net' })
     t.notMatch(textOf(out), canary, name)
     t.ok(isSealed(out), name)
   }
   const flipped = text.replace(/(\r\n\r\nAgR4.{40})(.)/, (_, before, octet) => `${before}${octet === 'A' ? 'B' : 'A'}`)
   t.not(flipped, text)
-  const out = await send(flipped)
+  const out = await send(flipped, { to: 'list@example.net' })
   t.not(envelopeIn(out.octets), envelope, 'an altered envelope is sealed like any mail')
 })
 
