@@ -20,6 +20,7 @@ const CR = 0x0d
 const LF = 0x0a
 const DOT = 0x2e
 const CRLF = Uint8Array.of(CR, LF)
+const NO_WORDS = new Int32Array(0)
 
 /** Behind a CRLF; in a line; behind its CR; behind a dot that begins a line; behind such a dot and a CR. */
 const states = { lineStart: 0, text: 1, cr: 2, dot: 3, dotCr: 4 } as const
@@ -36,15 +37,9 @@ export function createDataScan(bareNewlines: 'refuse' | 'normalise'): DataScan {
     fault ??= { kind, line }
   }
 
-  /** In the middle of a line: where it is left, `chunk.length` if nowhere. */
-  function skipText(chunk: Uint8Array, from: number): number {
-    let at = from
-    while (at < chunk.length && chunk[at] !== CR && chunk[at] !== LF) at += 1
-    return at
-  }
-
   function scan(chunk: Uint8Array): { pieces: Uint8Array[]; end: number } {
     const pieces: Uint8Array[] = []
+    const words = wordsOf(chunk)
     // Content from here on is not in `pieces` yet.
     let from = 0
     const emit = (to: number) => {
@@ -60,8 +55,14 @@ export function createDataScan(bareNewlines: 'refuse' | 'normalise'): DataScan {
           state = dot
         } else state = text
       } else if (state === text) {
-        at = skipText(chunk, at)
+        at = skipText(chunk, words, at)
         if (at === chunk.length) break
+        if (chunk[at] === CR && chunk[at + 1] === LF && at + 2 < chunk.length && chunk[at + 2] !== DOT) {
+          // What nearly every line does, without the way through the states.
+          line += 1
+          at += 2
+          continue
+        }
         if (chunk[at] === CR) state = cr
         else {
           found('LF')
@@ -111,4 +112,33 @@ export function createDataScan(bareNewlines: 'refuse' | 'normalise'): DataScan {
     },
     fault: () => fault,
   }
+}
+
+/** The octets of a chunk four at a time, but for the few before the first whole word of memory and behind the last. */
+type Words = { readonly words: Int32Array; readonly lead: number }
+
+function wordsOf(chunk: Uint8Array): Words {
+  const lead = -chunk.byteOffset & 3
+  const length = Math.max(0, chunk.length - lead) >> 2
+  return { words: length === 0 ? NO_WORDS : new Int32Array(chunk.buffer, chunk.byteOffset + lead, length), lead }
+}
+
+/** In the middle of a line: where it is left, `chunk.length` if nowhere. Most of a large mail's time here is spent in these loops. */
+function skipText(chunk: Uint8Array, { words, lead }: Words, from: number): number {
+  let at = from
+  while (at < chunk.length) {
+    const octet = chunk[at]
+    if (octet === CR || octet === LF) return at
+    at += 1
+    if (at < lead || ((at - lead) & 3) !== 0) continue
+    let word = (at - lead) >> 2
+    while (word < words.length && !holdsControl(words[word] ?? 0)) word += 1
+    at = lead + 4 * word
+  }
+  return at
+}
+
+/** Whether one of the four octets is below 0x0e: CR, LF, or rarely something else. In whatever order the machine keeps them. */
+function holdsControl(word: number): boolean {
+  return ((word - 0x0e0e0e0e) & ~word & 0x80808080) !== 0
 }
