@@ -53,7 +53,8 @@ export async function explain(argv: readonly string[], io: Io): Promise<number> 
 function worded(verdict: OutboundVerdict): string {
   const by = verdict.rule === 'default' ? 'no rule matches, so by default' : `by rule '${verdict.rule}'`
   if (verdict.kind === 'seal') return `seal for ${formatDuration(verdict.terms.ttlSeconds)}, ${by}${shown(verdict)}`
-  return verdict.kind === 'refuse' ? `refuse, ${by}: ${verdict.because}` : `pass, ${by}`
+  if (verdict.kind === 'refuse') return `refuse, ${by}: ${verdict.because}`
+  return `pass${verdict.tls === undefined ? '' : ' over verified TLS only'}, ${by}`
 }
 
 function shown({ subject, carry }: Extract<OutboundVerdict, { kind: 'seal' }>): string {

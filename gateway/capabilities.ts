@@ -10,6 +10,7 @@ export function readCapabilities(offers: ReadonlyMap<string, string>, tls: boole
     // RFC 1870: without a number, or with 0, no largest size is named.
     size: size !== undefined && /^[1-9]\d{0,14}$/.test(size) ? Number(size) : null,
     tls,
+    verified: tls && verified,
     offersSize: offers.has('SIZE'),
     dsn: offers.has('DSN'),
     requireTls: tls && verified && offers.has('REQUIRETLS'),

@@ -5,7 +5,7 @@ import type { SmtpAuth } from './smtp-auth.ts'
 import { GreetingFault, type NextHop, type PhaseTimeouts, phaseTimeouts } from './smtp-client.ts'
 import { isAscii, isPath } from './smtp-path.ts'
 import { createSmtpPool, type Leased, type SmtpPool } from './smtp-pool.ts'
-import { type TransactionEnd, transact } from './smtp-transaction.ts'
+import { allTheWay, type TransactionEnd, transact } from './smtp-transaction.ts'
 import { WireFault } from './smtp-wire.ts'
 import { defaultTlsPolicy, type TlsPolicy } from './tls-policy.ts'
 
@@ -154,12 +154,12 @@ async function refusalsBefore(can: Capabilities, delivery: Delivery): Promise<Re
   if (can.size !== null && mail.size > can.size) {
     return refuse(552, '5.3.4', `the next hop takes at most ${can.size} octets, and this mail has ${mail.size}`)
   }
-  if (delivery.wishes?.requireTls && !can.requireTls) {
-    return refuse(
-      550,
-      '5.7.30',
-      'the sender requires TLS all the way (REQUIRETLS), which the next hop does not promise',
-    )
+  if (allTheWay(delivery) && !can.requireTls) {
+    const who = delivery.wishes?.requireTls ? 'the sender' : 'a rule'
+    return refuse(550, '5.7.30', `${who} requires TLS all the way (REQUIRETLS), which the next hop does not promise`)
+  }
+  if (delivery.tls !== undefined && !can.verified) {
+    return refuse(550, '5.7.4', 'a rule lets this mail pass over verified TLS only, and the next hop is not verified')
   }
   const utf8Text = 'an address needs SMTPUTF8, which the next hop does not offer'
   if (!can.smtputf8 && (mail.smtputf8 || !isAscii(sender))) return refuse(553, '5.6.7', utf8Text)

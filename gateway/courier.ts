@@ -1,3 +1,4 @@
+import type { TlsDemand } from '../rulebook/index.ts'
 import type { DeliveryWishes } from './dsn.ts'
 
 /**
@@ -29,6 +30,8 @@ export type Delivery = {
   readonly again?: boolean
   /** What the sender wished to be told (RFC 3461), for a next hop that offers DSN; and whether TLS is a must all the way (RFC 8689). */
   readonly wishes?: DeliveryWishes
+  /** TLS without which this mail may not leave; it is then deferred, or failed where there can be none. */
+  readonly tls?: TlsDemand
   /**
    * Said right before the last octets leave. From then on the budget no longer ends the delivery, only the answer to the dot does, or ten minutes
    * without one: whoever gives this can wait for it. Said again for each further mail that more recipients need.
@@ -76,6 +79,8 @@ export type Capabilities = {
   /** REQUIRETLS (RFC 8689), said over verified TLS. */
   readonly requireTls?: boolean
   readonly tls: boolean
+  /** Over TLS whose other side is proven to be the next hop. */
+  readonly verified?: boolean
 }
 
 export type Courier = {

@@ -1,5 +1,6 @@
 import type { ConfirmRequest, OutcomeRequest } from '../protocol/gateway-api.ts'
 import type { EnvelopeId } from '../protocol/identifiers.ts'
+import type { TlsDemand } from '../rulebook/index.ts'
 import { type OutgoingMail, type RecipientResult, replyLine } from './courier.ts'
 import { wishesOf } from './dsn.ts'
 import { EgressViolation } from './egress.ts'
@@ -25,6 +26,8 @@ export type Shipment = {
   readonly again?: boolean
   /** With a sealed mail. */
   readonly sealed: ConfirmRequest['sealed'] | null
+  /** Without which it may not leave. */
+  readonly tls: TlsDemand | null
 }
 
 export type DeliveryParts = {
@@ -148,7 +151,7 @@ async function spool(parts: DeliveryParts, voyage: Voyage, shipment: Shipment, k
   }
 }
 
-function entryOf({ org, intake, outside }: Voyage, { id, mail, recipients, sealed }: Shipment): SpoolEntry {
+function entryOf({ org, intake, outside }: Voyage, { id, mail, recipients, sealed, tls }: Shipment): SpoolEntry {
   const { size, smtputf8, eightBit } = mail
   return {
     ...{
@@ -163,6 +166,7 @@ function entryOf({ org, intake, outside }: Voyage, { id, mail, recipients, seale
     ...{
       wish: intake.wish,
       mail: { size, smtputf8, eightBit },
+      ...(tls === null ? {} : { tls }),
       returned: returnedFields(outside),
     },
     ...{ arrivedAt: intake.receivedAt.toISOString(), intake: intake.id },
@@ -176,13 +180,14 @@ type Flight = {
   stop(): void
 }
 
-function takeOff({ org, intake }: Voyage, { mail, recipients, again = false }: Shipment): Flight {
+function takeOff({ org, intake }: Voyage, { mail, recipients, tls, again = false }: Shipment): Flight {
   const giveUp = new AbortController()
   let dotted = false
   const mailboxes = recipients.map((recipient) => recipient.mailbox)
   const delivery = {
     ...{ sender: intake.sender?.mailbox ?? '', recipients: mailboxes, mail, signal: giveUp.signal },
     wishes: wishesOf(intake.wish, recipients),
+    ...(tls === null ? {} : { tls }),
     again,
     onDot() {
       dotted = true

@@ -198,7 +198,7 @@ async function deliverEnvelope(
   try {
     const again = left.some(({ address }) => states.get(address) === 'unknown')
     const { mail, sealed } = prepared
-    const shipment: Shipment = { id: envelope.id, recipients: left, mail, sealed, again }
+    const shipment: Shipment = { id: envelope.id, recipients: left, mail, sealed, again, tls: group.tls }
     if (how.mode === 'spool') await keep(parts, voyage, shipment)
     else await ship(parts, voyage, shipment, deadline)
   } finally {

@@ -38,7 +38,7 @@ const PLAIN = /^[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]+@[A-Za-z0-9.-]+$/
  * mailbox. What cannot be read is not guessed at: it goes by the envelope.
  */
 export function addressingOf(
-  delivery: Pick<Delivery, 'sender' | 'recipients' | 'mail' | 'wishes'>,
+  delivery: Pick<Delivery, 'sender' | 'recipients' | 'mail' | 'wishes' | 'tls'>,
   fields: readonly HeaderField[],
   way: HeaderWay,
 ): Addressing {
@@ -52,7 +52,8 @@ export function addressingOf(
     return envelope('an address needs SMTPUTF8 or quotes')
   }
   if (delivery.recipients.length > RECIPIENTS) return envelope('there are too many recipients')
-  if (delivery.wishes?.requireTls) return envelope('TLS is a must all the way, which no API promises')
+  if (delivery.wishes?.requireTls || delivery.tls === 'recipient')
+    return envelope('TLS is a must all the way, which no API promises')
   if (wishesForMore(delivery.wishes)) return envelope('the sender asked for a receipt, or for no report at all')
   if (fields.some((field) => field.key.startsWith('resent-'))) return envelope('the mail was resent')
   if (!isFrom(fields, mailbox)) return envelope('From or Sender is not the mailbox')

@@ -1,6 +1,13 @@
 import type { Terms } from '../protocol/gateway-api.ts'
 import { domainOf } from '../protocol/identifiers.ts'
-import { type Carry, decideOutbound, type Observation, type OutboundVerdict, type Policy } from '../rulebook/index.ts'
+import {
+  type Carry,
+  decideOutbound,
+  type Observation,
+  type OutboundVerdict,
+  type Policy,
+  type TlsDemand,
+} from '../rulebook/index.ts'
 import type { MessageFacts } from './facts.ts'
 import type { Intake, IntakeRecipient } from './intake.ts'
 
@@ -13,6 +20,8 @@ export type Group = {
   /** In the place of the subject; null: the subject stays. */
   readonly subject: string | null
   readonly carry: Carry
+  /** With `pass`; null: as it is offered. */
+  readonly tls: TlsDemand | null
   readonly recipients: readonly IntakeRecipient[]
 }
 
@@ -63,14 +72,14 @@ export function route(policy: Policy, message: MessageFacts, from: Pick<Intake, 
 
 function groupOf(verdict: Exclude<OutboundVerdict, { kind: 'refuse' }>, recipients: readonly IntakeRecipient[]): Group {
   const { kind, rule } = verdict
-  if (kind === 'pass') return passedAs(rule, recipients)
+  if (kind === 'pass') return { ...passedAs(rule, recipients), tls: verdict.tls ?? null }
   const { terms, subject = null, carry = 'both' } = verdict
-  return { verdict: kind, rule, terms, subject, carry, recipients }
+  return { verdict: kind, rule, terms, subject, carry, tls: null, recipients }
 }
 
 /** Passed on as it is, for that reason. */
 export function passedAs(rule: string, recipients: readonly IntakeRecipient[]): Group {
-  return { verdict: 'pass', rule, terms: null, subject: null, carry: 'both', recipients }
+  return { verdict: 'pass', rule, terms: null, subject: null, carry: 'both', tls: null, recipients }
 }
 
 function recipientFacts(policy: Policy, recipient: IntakeRecipient) {
@@ -80,5 +89,10 @@ function recipientFacts(policy: Policy, recipient: IntakeRecipient) {
 
 /** The rule is part of it: the log says for each envelope which rule sealed it. What it shows outside follows from the rule. */
 function fateOf(verdict: OutboundVerdict): string {
-  return JSON.stringify([verdict.kind, verdict.rule, verdict.kind === 'seal' ? verdict.terms : null])
+  return JSON.stringify([
+    verdict.kind,
+    verdict.rule,
+    verdict.kind === 'seal' ? verdict.terms : null,
+    verdict.kind === 'pass' ? verdict.tls : null,
+  ])
 }

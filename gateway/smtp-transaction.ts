@@ -161,8 +161,13 @@ function mailCommand(client: SmtpClient, delivery: Delivery): string {
   const utf8 = mail.smtputf8 || !isAscii(sender) || recipients.some((recipient) => !isAscii(recipient))
   if (capabilities.smtputf8 && utf8) command += ' SMTPUTF8'
   if (capabilities.dsn && delivery.wishes !== undefined) command += mailWishes(delivery.wishes)
-  if (delivery.wishes?.requireTls) command += ' REQUIRETLS'
+  if (allTheWay(delivery)) command += ' REQUIRETLS'
   return `${command}\r\n`
+}
+
+/** Whether REQUIRETLS goes along (RFC 8689): the sender or a rule wants it. */
+export function allTheWay({ wishes, tls }: Delivery): boolean {
+  return wishes?.requireTls === true || tls === 'recipient'
 }
 
 function rcptCommand({ capabilities }: SmtpClient, { wishes }: Delivery, recipient: string): string {

@@ -79,6 +79,7 @@ async function deliver(
       recipients: mailboxes,
       mail: { ...entry.mail, open },
       wishes: wishesOf(entry.wish, recipients),
+      ...(entry.tls === undefined ? {} : { tls: entry.tls }),
       signal,
       // Nobody waits for us: the answer to the dot is worth waiting for.
       onDot: () => undefined,

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import type { ConfirmRequest } from '../protocol/gateway-api.ts'
 import type { Address, EnvelopeId, OrgId } from '../protocol/identifiers.ts'
+import type { TlsDemand } from '../rulebook/index.ts'
 import type { OutgoingMail, RecipientResult } from './courier.ts'
 import type { MessageWish } from './dsn.ts'
 import type { IntakeRecipient, Mailbox } from './intake.ts'
@@ -19,6 +20,8 @@ export type SpoolEntry = {
   readonly sender: Mailbox | null
   readonly recipients: readonly IntakeRecipient[]
   readonly wish: MessageWish
+  /** TLS without which it may not leave, on any attempt. */
+  readonly tls?: TlsDemand
   readonly mail: Omit<OutgoingMail, 'open'>
   /** The header fields that a bounce returns, each with its line end. */
   readonly returned: string

@@ -40,11 +40,13 @@ function outboundCase(policy: Policy, test: OutboundTest, index: number): CaseRe
     (test.by ?? verdict.rule) === verdict.rule &&
     (wanted === null || wanted === seal?.terms.ttlSeconds) &&
     (test.subject ?? seal?.subject) === seal?.subject &&
+    (test.tls === undefined || (verdict.kind === 'pass' && verdict.tls !== undefined)) &&
     (test.carry === undefined || test.carry === (seal?.carry ?? 'both')) &&
     (test.observed === undefined || sameNames(test.observed, observed))
   const came = {
     ...(test.subject === undefined ? {} : { subject: seal?.subject ?? 'the original' }),
     ...(test.carry === undefined ? {} : { carry: seal?.carry ?? 'both' }),
+    ...(verdict.kind === 'pass' && verdict.tls !== undefined ? { tls: 'required' as const } : {}),
     ...(test.observed === undefined ? {} : { observed }),
   }
   const actual = worded(verdict.kind, verdict.rule, ttl) + more(came)
@@ -63,11 +65,12 @@ function sameNames(some: readonly string[], others: readonly string[]): boolean 
   return JSON.stringify([...new Set(some)].sort()) === JSON.stringify([...others].sort())
 }
 
-function more({ subject, carry, observed }: Pick<OutboundTest, 'subject' | 'carry' | 'observed'>): string {
+function more({ subject, carry, tls, observed }: Pick<OutboundTest, 'subject' | 'carry' | 'tls' | 'observed'>): string {
   const names = observed?.length === 0 ? 'none' : `'${observed?.join("', '")}'`
   return (
     (subject === undefined ? '' : ` under the subject '${subject}'`) +
     (carry === undefined ? '' : `, carry ${carry}`) +
+    (tls === undefined ? '' : ', with TLS required') +
     (observed === undefined ? '' : `, observed by ${names}`)
   )
 }

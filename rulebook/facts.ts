@@ -1,5 +1,5 @@
 import type { Terms } from '../protocol/gateway-api.ts'
-import type { Carry } from './policy.ts'
+import type { Carry, TlsDemand } from './policy.ts'
 
 /** What an `outbound` rule can see of a message, one recipient at a time. All of it is bounded by whoever fills it in. */
 export type OutboundFacts = {
@@ -90,7 +90,12 @@ export type OutboundVerdict = (
       /** Absent: `both`. */
       readonly carry?: Carry
     }
-  | { readonly kind: 'pass'; readonly rule: string }
+  | {
+      readonly kind: 'pass'
+      readonly rule: string
+      /** Absent: as the next hop offers it. */
+      readonly tls?: TlsDemand
+    }
   | { readonly kind: 'refuse'; readonly rule: string; readonly because: string }
 ) & {
   /** Rules that only observe and would have decided, in their order; absent where there are none. */

@@ -112,7 +112,7 @@ function groupsIn(file: PolicyFile): Groups {
 
 function outboundRule(rule: PolicyFile['outbound'][number], checked: CheckedCondition | undefined): OutboundRule {
   const named = { name: rule.name, condition: conditionIn(checked), observe: rule.observe ?? false }
-  if (rule.then === 'pass') return { ...named, verdict: 'pass' }
+  if (rule.then === 'pass') return { ...named, verdict: 'pass', tls: rule.tls === undefined ? null : 'next-hop' }
   if (rule.then === 'refuse') return { ...named, verdict: 'refuse', because: rule.because ?? '' }
   return {
     ...named,

@@ -36,7 +36,7 @@ function decide(policy: Policy, facts: OutboundFacts, bindings: Bindings, observ
 }
 
 function verdictOf(policy: Policy, rule: OutboundRule, facts: OutboundFacts): OutboundVerdict {
-  if (rule.verdict === 'pass') return { kind: 'pass', rule: rule.name }
+  if (rule.verdict === 'pass') return { kind: 'pass', rule: rule.name, ...(rule.tls === null ? {} : { tls: rule.tls }) }
   if (rule.verdict === 'refuse') return { kind: 'refuse', rule: rule.name, because: rule.because }
   return sealed(policy, rule, rule.name, ttlOf(policy, rule.ttlSeconds, rule.wish, facts))
 }

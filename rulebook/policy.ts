@@ -5,6 +5,12 @@ import type { Groups } from './groups.ts'
 /** How the sealed copy reaches its reader: attached to the mail, kept for the link, or both. */
 export type Carry = 'mail' | 'link' | 'both'
 
+/**
+ * The TLS that a passed mail must have. `next-hop`: verified, towards whoever we hand it to. `recipient`: verified, all the way to the
+ * recipient's own host.
+ */
+export type TlsDemand = 'next-hop' | 'recipient'
+
 /** What of a sealed mail is seen from outside. */
 export type Outside = {
   /** In the place of the subject; null: the subject stays. */
@@ -28,7 +34,7 @@ export type OutboundRule = {
     } & {
       readonly [Key in keyof Outside]: Outside[Key] | null
     })
-  | { readonly verdict: 'pass' }
+  | { readonly verdict: 'pass'; readonly tls: TlsDemand | null }
   | { readonly verdict: 'refuse'; readonly because: string }
 )
 

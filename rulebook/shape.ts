@@ -35,6 +35,7 @@ type OutboundEntry = {
   readonly wish?: boolean
   readonly subject?: string
   readonly carry?: Carry
+  readonly tls?: 'required'
   readonly because?: string
 }
 
@@ -53,6 +54,7 @@ export type OutboundTest = {
   readonly ttl?: string
   readonly subject?: string
   readonly carry?: Carry
+  readonly tls?: 'required'
   readonly observed?: readonly string[]
 }
 

@@ -95,6 +95,9 @@ function* idle(file: PolicyFile, tree: Tree): Generator<Spot> {
         yield spotAt(tree, ['outbound', index, field], `'${field}' does nothing with '${rule.then}'`, 'remove it')
       }
     }
+    if (rule.tls !== undefined && rule.then !== 'pass') {
+      yield spotAt(tree, ['outbound', index, 'tls'], `'tls' does nothing with '${rule.then}'`, 'remove it')
+    }
     if (rule.because !== undefined && rule.then !== 'refuse') {
       yield spotAt(
         tree,
@@ -139,6 +142,9 @@ function* testNames(file: PolicyFile, tree: Tree): Generator<Spot> {
       if (test[field] === undefined || test.expect === 'seal') continue
       const path = ['tests', 'outbound', index, field]
       yield spotAt(tree, path, `'${field}' can only be expected of 'seal'`, 'remove it')
+    }
+    if (test.tls !== undefined && test.expect !== 'pass') {
+      yield spotAt(tree, ['tests', 'outbound', index, 'tls'], "'tls' can only be expected of 'pass'", 'remove it')
     }
   }
 }

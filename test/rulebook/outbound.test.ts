@@ -27,6 +27,17 @@ t.test('the first rule that matches decides', async (t) => {
   })
 })
 
+t.test('a rule that passes may demand TLS, and the verdict says so', async (t) => {
+  const policy = policyOf({
+    outbound: [
+      '{ name: guarded, when: message.list, then: pass, tls: required }',
+      '{ name: open, when: message.report, then: pass }',
+    ],
+  })
+  t.same(decideOutbound(policy, mail({ list: true })), { kind: 'pass', rule: 'guarded', tls: 'next-hop' })
+  t.same(decideOutbound(policy, mail({ report: true })), { kind: 'pass', rule: 'open' })
+})
+
 t.test('the default is what the file says', async (t) => {
   t.same(decideOutbound(policyOf({ otherwise: 'pass' }), mail()), { kind: 'pass', rule: 'default' })
   t.match(decideOutbound(policyOf({ otherwise: 'refuse' }), mail()), { kind: 'refuse', rule: 'default', because: /\w/ })
