@@ -5,6 +5,7 @@ import t, { type Test } from 'tap'
 import { signerKey } from '../../audit/checkpoint.ts'
 import { createBatch } from '../../keyserver/batch.ts'
 import { openSqliteStore } from '../../keyserver/store-sqlite.ts'
+import { openWalFlush } from '../../keyserver/wal-flush.ts'
 import { newEnvelope, start, storeContract } from './store-contract.ts'
 
 const host = 'open.acme.example'
@@ -61,6 +62,17 @@ t.test('nobody is told of success before the commit, and all hear of its failure
   )
   const results = await Promise.allSettled([batch.run(async () => 1), batch.run(async () => 2)])
   t.match(results, [{ reason: { message: 'disk full' } }, { reason: { message: 'disk full' } }])
+})
+
+t.test('a disk that once did not confirm is not believed again', async (t) => {
+  const file = join(t.testdir({ 'store.sqlite-wal': 'frames' }), 'store.sqlite')
+  const wal = await openWalFlush(file)
+  await wal.flush()
+  await wal.check()
+  await wal.close()
+  await t.rejects(wal.flush(), { code: 'unavailable' })
+  await t.rejects(wal.check(), { message: /start the key server anew/ })
+  await t.rejects(wal.flush(), { code: 'unavailable' })
 })
 
 t.test('the log has no gap after works that failed, and goes on after a restart', async (t) => {
