@@ -1,7 +1,13 @@
-/** Base64 in lines of 76 characters and CRLF (RFC 2045 6.8), fast. */
+/** Base64 in lines of 76 characters and CRLF (RFC 2045 6.8), fast: no object is made for each of the many lines. */
 
 const IN = 57
 const OUT = 78
+const ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/'
+/** The two characters of each 12 bits, as they lie in memory. */
+const PAIRS = pairsOf([...ALPHABET].flatMap((first) => [...ALPHABET].map((second) => first + second)))
+const [CRLF = 0] = pairsOf(['\r\n'])
+/** Shorter pieces are gathered, so that few of them do not make as many chunks. */
+const SHORT = 1024
 
 /** Octets that `size` octets become. */
 export function base64Size(size: number): number {
@@ -11,18 +17,10 @@ export function base64Size(size: number): number {
 
 /** The whole of `bytes`, its last line closed as well. Where more is to follow, `bytes` must be a multiple of 57 octets. */
 export function base64Lines(bytes: Uint8Array): Buffer {
-  const out = Buffer.allocUnsafe(base64Size(bytes.length))
-  // Coded into the end of its own place, then moved up line by line: no object is made for each of the many lines.
-  const start = out.length - 4 * Math.ceil(bytes.length / 3)
-  out.write(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('base64'), start, 'latin1')
-  let to = 0
-  for (let from = start; from < out.length; from += OUT - 2) {
-    const end = Math.min(from + OUT - 2, out.length)
-    out.copyWithin(to, from, end)
-    to += end - from
-    out[to++] = 0x0d
-    out[to++] = 0x0a
-  }
+  const out = Buffer.allocUnsafeSlow(base64Size(bytes.length))
+  const whole = bytes.length - (bytes.length % IN)
+  const end = codeLines(bytes, 0, whole, out, 0)
+  if (whole < bytes.length) out.write(`${Buffer.from(bytes.subarray(whole)).toString('base64')}\r\n`, end, 'latin1')
   return out
 }
 
@@ -30,10 +28,42 @@ export function base64Lines(bytes: Uint8Array): Buffer {
 export async function* base64Stream(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
   let rest: Uint8Array = new Uint8Array()
   for await (const chunk of source) {
-    const bytes = rest.length === 0 ? chunk : Buffer.concat([rest, chunk])
-    const whole = bytes.length - (bytes.length % IN)
-    if (whole > 0) yield base64Lines(bytes.subarray(0, whole))
-    rest = bytes.subarray(whole)
+    const short = chunk.length < SHORT
+    const bytes = short ? Buffer.concat([rest, chunk]) : chunk
+    if (bytes.length < SHORT) {
+      rest = bytes
+      continue
+    }
+    // What was left over is filled up to whole lines, and the long chunk behind it stays where it is.
+    const lent = short ? 0 : (IN - (rest.length % IN)) % IN
+    const head = short ? new Uint8Array() : Buffer.concat([rest, chunk.subarray(0, lent)])
+    const end = bytes.length - ((bytes.length - lent) % IN)
+    const out = Buffer.allocUnsafeSlow(((head.length + end - lent) / IN) * OUT)
+    codeLines(bytes, lent, end, out, codeLines(head, 0, head.length, out, 0))
+    yield out
+    rest = bytes.slice(end)
   }
   if (rest.length > 0) yield base64Lines(rest)
+}
+
+/** Whole lines of the octets from `from` to `end`, a multiple of 57 apart, written to `out` at `at`, which is even. The place behind them. */
+function codeLines(bytes: Uint8Array, from: number, end: number, out: Buffer, at: number): number {
+  const pairs = new Uint16Array(out.buffer, out.byteOffset, out.length >> 1)
+  let to = at >> 1
+  for (let octet = from; octet < end; ) {
+    for (const lineEnd = octet + IN; octet < lineEnd; octet += 3) {
+      const first = bytes[octet] ?? 0
+      const second = bytes[octet + 1] ?? 0
+      const third = bytes[octet + 2] ?? 0
+      pairs[to] = PAIRS[(first << 4) | (second >> 4)] ?? 0
+      pairs[to + 1] = PAIRS[((second & 0x0f) << 8) | third] ?? 0
+      to += 2
+    }
+    pairs[to++] = CRLF
+  }
+  return to << 1
+}
+
+function pairsOf(texts: readonly string[]): Uint16Array {
+  return new Uint16Array(Uint8Array.from(Buffer.from(texts.join(''), 'latin1')).buffer)
 }

@@ -1,8 +1,11 @@
 import type { SealedCopy } from './sealing.ts'
 
 const LINE = 78
-const CODED = 76
 const PLAIN = 57
+/** No value of 12 bits. */
+const NO_BITS = 0xf000
+const BITS = bitsOfPairs()
+const [LINE_END = 0] = pairsOf(Buffer.from('\r\n', 'latin1'))
 
 /**
  * Passes on what is base64 of exactly the sealed copy, in lines of 76 characters, and behind it exactly `tail`. A string in its output names what
@@ -46,16 +49,52 @@ function beginsAsEnvelope(block: Buffer): boolean {
 }
 
 async function linesFault(block: Buffer, copy: CopyReader): Promise<string | null> {
-  if (block.length === 0) return null
-  const lines = block.length / LINE
-  for (let end = CODED; end < block.length; end += LINE) {
-    if (block[end] !== 0x0d || block[end + 1] !== 0x0a) return 'a line of the attachment has the wrong length'
+  const pairs = pairsOf(block)
+  for (let at = 0; at < block.length; ) {
+    const expected = await copy.take(PLAIN, ((block.length - at) / LINE) * PLAIN)
+    if (expected === null) return 'the attachment is not the sealed copy'
+    const fault = compare(pairs, at >> 1, expected)
+    if (fault !== null) return fault
+    at += (expected.length / PLAIN) * LINE
   }
-  // The decoder also takes the URL alphabet, which base64 in mail must not use, and passes over all that is no base64: then it comes out shorter.
-  if (block.includes(0x2d) || block.includes(0x5f)) return 'the attachment is not base64'
-  const decoded = Buffer.from(block.toString('latin1'), 'base64')
-  const expected = await copy.take(lines * PLAIN)
-  return expected !== null && decoded.equals(expected) ? null : 'the attachment is not the sealed copy'
+  return null
+}
+
+/** Whether the lines from `from` on, in pairs of characters, decode to these octets, of which there are whole lines. */
+function compare(pairs: Uint16Array, from: number, expected: Uint8Array): string | null {
+  let at = from
+  let different = 0
+  let seen = 0
+  for (let octet = 0; octet < expected.length; ) {
+    for (const end = octet + PLAIN; octet < end; octet += 3) {
+      const high = BITS[pairs[at] ?? 0] ?? NO_BITS
+      const low = BITS[pairs[at + 1] ?? 0] ?? NO_BITS
+      at += 2
+      const group = ((expected[octet] ?? 0) << 16) | ((expected[octet + 1] ?? 0) << 8) | (expected[octet + 2] ?? 0)
+      different |= ((high << 12) | low) ^ group
+      seen |= high | low
+    }
+    if (pairs[at++] !== LINE_END) return 'a line of the attachment has the wrong length'
+  }
+  if ((seen & NO_BITS) !== 0) return 'the attachment is not base64'
+  return different === 0 ? null : 'the attachment is not the sealed copy'
+}
+
+function pairsOf(octets: Buffer): Uint16Array {
+  const even = octets.byteOffset % 2 === 0 ? octets : Uint8Array.from(octets)
+  return new Uint16Array(even.buffer, even.byteOffset, even.length >> 1)
+}
+
+/** The 12 bits of two characters next to each other in memory; the URL's alphabet is not base64 in mail. */
+function bitsOfPairs(): Uint16Array {
+  const bits = new Uint16Array(65_536).fill(NO_BITS)
+  const value = Buffer.alloc(2)
+  for (let twelve = 0; twelve < 4096; twelve += 1) {
+    value.writeUInt16BE(twelve << 4)
+    const [pair = 0] = pairsOf(Buffer.from(value.toString('base64').slice(0, 2), 'latin1'))
+    bits[pair] = twelve
+  }
+  return bits
 }
 
 async function lastLineFault(line: Buffer, copy: CopyReader): Promise<string | null> {
@@ -63,7 +102,7 @@ async function lastLineFault(line: Buffer, copy: CopyReader): Promise<string | n
   const text = line.toString('latin1')
   const decoded = Buffer.from(text, 'base64')
   if (`${decoded.toString('base64')}\r\n` !== text) return 'the last line of the attachment is not base64'
-  const expected = await copy.take(decoded.length)
+  const expected = await copy.take(decoded.length, decoded.length)
   return expected !== null && decoded.equals(expected) ? null : 'the attachment is not the sealed copy'
 }
 
@@ -73,31 +112,39 @@ function codedSize(size: number): number {
 }
 
 type CopyReader = {
-  /** The next `length` octets; null if there are fewer. */
-  take(length: number): Promise<Uint8Array | null>
+  /** The next octets, a multiple of `unit`, at least that and at most `most`; null if there are fewer. */
+  take(unit: number, most: number): Promise<Uint8Array | null>
   ended(): Promise<boolean>
 }
 
 function createCopyReader(sealed: SealedCopy): CopyReader {
   const chunks = sealed.chunks()[Symbol.asyncIterator]()
-  let held: Uint8Array = new Uint8Array()
+  const none = new Uint8Array()
+  let held: Uint8Array = none
+  let next: Uint8Array = none
   const more = async (): Promise<boolean> => {
-    const next = await chunks.next()
-    if (next.done === true) return false
-    held = held.length === 0 ? next.value : Buffer.concat([held, next.value])
+    while (next.length === 0) {
+      const got = await chunks.next()
+      if (got.done === true) return false
+      next = got.value
+    }
     return true
   }
   return {
-    async take(length) {
-      while (held.length < length) if (!(await more())) return null
+    async take(unit, most) {
+      while (held.length < unit) {
+        if (!(await more())) return null
+        // Only the little that is missing is copied.
+        const lent = held.length === 0 ? next.length : Math.min(unit - held.length, next.length)
+        held = held.length === 0 ? next : Buffer.concat([held, next.subarray(0, lent)])
+        next = next.subarray(lent)
+      }
+      const length = Math.min(most, held.length - (held.length % unit))
       const taken = held.subarray(0, length)
       held = held.subarray(length)
       return taken
     },
-    async ended() {
-      while (held.length === 0) if (!(await more())) return true
-      return false
-    },
+    ended: async () => held.length === 0 && !(await more()),
   }
 }
 
