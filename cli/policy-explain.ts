@@ -37,7 +37,7 @@ export async function explain(argv: readonly string[], io: Io): Promise<number> 
   const policy = policyIn(await contentsOf(file), file)
   const content = mailIn(await contentsOf(values.mail), values.mail)
   const mailbox = sender === null ? null : { address: sender, mailbox: sender }
-  const message = await readFacts(content, mailbox, policy.domains)
+  const message = await readFacts(content, mailbox, policy)
   const domain = domainOf(recipient)
   const facts = {
     message,

@@ -115,7 +115,7 @@ async function issue(
   for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
     const policy = parts.policies.get(org.id) ?? (await parts.policies.refresh(org.id))
     if (policy === null) throw new GatewayError('policy')
-    const facts = await readFacts(intake.content, intake.sender, policy.domains)
+    const facts = await readFacts(intake.content, intake.sender, policy)
     const passed = passedAs(special?.rule ?? '', intake.recipients)
     const routed =
       special === null ? route(policy, facts, intake) : { kind: 'send' as const, groups: [passed], observed: [] }

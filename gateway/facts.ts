@@ -1,55 +1,81 @@
 import { fields } from '../protocol/headers.ts'
 import { domainOf } from '../protocol/identifiers.ts'
-import { type OutboundFacts, parseDuration } from '../rulebook/index.ts'
+import { type OutboundFacts, type OutboundReads, type Policy, parseDuration } from '../rulebook/index.ts'
 import { parseAddressList } from './address-list.ts'
+import { kindOf } from './attachment-kind.ts'
 import { fieldsOf, fieldValue, type Header } from './header.ts'
 import type { Content, Mailbox } from './intake.ts'
-import { createPartScan, isMultipart, type Part, readPart } from './mime-parts.ts'
+import { isMessage, isMultipart, type Part, readPart } from './mime-part.ts'
+import { createPartScan } from './mime-parts.ts'
 import { decodeWords } from './mime-words.ts'
+import { createPartContent, type PartContent } from './part-content.ts'
+import { readLabels } from './sensitivity-labels.ts'
 
 export type MessageFacts = OutboundFacts['message']
 
 /** Characters of a subject that rules see, and in which tags are looked for. */
 const SUBJECT_LIMIT = 4096
+const NOTHING = new Uint8Array()
 
 /**
- * What rules can see of a message (rulebook/facts.ts), the same for all its recipients. `domains` are the organization's own. Whatever
- * the octets are, it resolves, in time linear in their number; only a scratch file that cannot be read makes it reject.
+ * What the rules of `policy` can see of a message (rulebook/facts.ts), the same for all its recipients; what none of them looks at is not found
+ * out. Whatever the octets are, it resolves, in time linear in their number; only a scratch file that cannot be read makes it reject.
  */
 export async function readFacts(
   content: Content,
   sender: Mailbox | null,
-  domains: readonly string[],
+  { domains, reads }: Pick<Policy, 'domains' | 'reads'>,
 ): Promise<MessageFacts> {
   const { header } = content
   const message = readPart(header)
-  const scan = createPartScan(message)
-  if (isMultipart(message)) {
-    if (content.octets !== null) scan.feed(content.octets.subarray(header.end))
-    else for await (const chunk of content.body()) scan.feed(chunk)
-  }
-  const { parts, malformed } = scan.finish()
+  const { parts, malformed, attachments } = await readParts(content, message, reads)
   const subject = decodeWords(fieldValue(header, 'subject') ?? '').slice(0, SUBJECT_LIMIT)
   const tags = readTags(subject)
   return {
     sender: sender?.address ?? '',
     senderDomain: sender === null ? '' : domainOf(sender.address),
     ...readFrom(header, domains),
+    labels: readLabels(header),
     subject,
     tags,
     headers: readHeaders(header),
     size: content.size,
-    attachments: parts.filter(isAttachment).map((part) => ({ name: part.filename, type: part.type })),
+    attachments,
     nullSender: sender === null,
     report: message.type === 'multipart/report',
     autoReply: isAutoReply(header),
     calendar: calendarOf(parts),
     list: isList(header),
-    signed: parts.some(isSigned),
+    signed: parts.some((part) => part.within === 0 && isSigned(part)),
     encrypted: isEncrypted(message),
     malformed: malformed || message.doubtful || header.fields.some((field) => field.key === ''),
     ttlWish: readTtlWish(header, tags),
   }
+}
+
+/** The parts by their headers, and what their bodies say as far as rules ask. */
+async function readParts(content: Content, message: Part, reads: OutboundReads) {
+  const contents = new Map<Part, PartContent>()
+  const scan = createPartScan(message, (part) => {
+    if (!isAttachment(part) || !(reads.kinds || reads.contents)) return null
+    const own = createPartContent(part, reads.contents)
+    contents.set(part, own)
+    return own
+  })
+  if (isMultipart(message) || isMessage(message) || contents.size > 0) {
+    if (content.octets !== null) scan.feed(content.octets.subarray(content.header.end))
+    else for await (const chunk of content.body()) scan.feed(chunk)
+  }
+  const { parts, malformed } = scan.finish()
+  const attachments = parts.filter(isAttachment).map((part) => {
+    const seen = contents.get(part)?.finish() ?? {
+      kind: kindOf(part.filename, part.type, NOTHING),
+      size: 0,
+      locked: false,
+    }
+    return { name: part.filename, type: part.type, ...seen }
+  })
+  return { parts, malformed, attachments }
 }
 
 /** Every From field counts, although there may be only one (RFC 5322 3.6): a reader might show any of them. */
@@ -110,7 +136,7 @@ function precedence(header: Header): string {
 
 /** RFC 6047 2.4: the method stands in the type's parameter; a calendar part without one publishes. */
 function calendarOf(parts: readonly Part[]): string {
-  const part = parts.find((one) => one.type === 'text/calendar')
+  const part = parts.find((one) => one.within === 0 && one.type === 'text/calendar')
   return part === undefined ? '' : (part.parameters.get('method')?.toLowerCase() ?? 'publish').slice(0, 64)
 }
 

@@ -5,7 +5,7 @@ import { GatewayError } from './error.ts'
 import { fieldsOf, parseHeader } from './header.ts'
 import type { Intake } from './intake.ts'
 import type { KeyServer } from './key-server.ts'
-import { readPart } from './mime-parts.ts'
+import { readPart } from './mime-part.ts'
 import type { Organization } from './organization.ts'
 import { readLoopStamp } from './stamp.ts'
 

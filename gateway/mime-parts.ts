@@ -1,22 +1,14 @@
-import { fieldsOf, type Header, parseHeader } from './header.ts'
-import { decodeWords, parseStructured, type Structured } from './mime-words.ts'
+import { parseHeader } from './header.ts'
+import { isMessage, isMultipart, type Part, readPart } from './mime-part.ts'
+import { createPartHead, type PartHead, type PartHeadStart } from './part-head.ts'
+
+/** Where the octets of one part's body go, as they stand in the message. */
+export type PartBody = { write(octets: Uint8Array): void }
 
 /**
- * The parts of a message by their headers (RFC 2046 5.1): delimiters are searched for, no body is decoded, a message inside the message
- * is one part. Bounded in depth, number of parts and work, so that the time is linear in the size whatever the octets are.
+ * The parts of a message (RFC 2046 5.1), those of messages inside it as well: delimiters are searched for, no body is decoded. Bounded in
+ * depth, number of parts and work, so that the time is linear in the size whatever the octets are.
  */
-export type Part = {
-  /** `text/plain`, lower case; that is also what a part without Content-Type is (RFC 2045 5.2). */
-  readonly type: string
-  readonly parameters: ReadonlyMap<string, string>
-  /** `attachment`, `inline`, …, lower case; '' without. */
-  readonly disposition: string
-  /** Decoded; '' without. */
-  readonly filename: string
-  /** More than one Content-Type, or one that cannot be read. */
-  readonly doubtful: boolean
-}
-
 export type PartScan = {
   /** The next octets, beginning with the empty line that closes the message's header. */
   feed(chunk: Uint8Array): void
@@ -24,44 +16,32 @@ export type PartScan = {
   finish(): { readonly parts: readonly Part[]; readonly malformed: boolean }
 }
 
+type OpenMultipart = { readonly delimiter: string; readonly within: number; readonly otherwise: string }
+
 const DEPTH_LIMIT = 32
 const PART_LIMIT = 1000
 /** Lines that begin like a delimiter. */
 const CANDIDATE_LIMIT = 20_000
-const PART_HEADER_LIMIT = 64 * 1024
 const DELIMITER_LIMIT = 256
 const DASHES = Buffer.from('\r\n--')
+const CR = 0x0d
 const LF = 0x0a
+const NOTHING: Buffer = Buffer.alloc(0)
 
-/** What a header says about the part that it heads. */
-export function readPart(header: Header): Part {
-  const types = fieldsOf(header, 'content-type')
-  const type = parseStructured(types[0]?.value ?? 'text/plain')
-  const disposition = parseStructured(fieldsOf(header, 'content-disposition')[0]?.value ?? '')
-  const parameters: Structured['parameters'] = type?.parameters ?? new Map()
-  return {
-    type: type?.value ?? 'text/plain',
-    parameters,
-    disposition: disposition?.value ?? '',
-    filename: decodeWords(disposition?.parameters.get('filename') ?? parameters.get('name') ?? '').slice(0, 1024),
-    doubtful: type === null || types.length > 1,
-  }
-}
-
-export function isMultipart(part: Part): boolean {
-  return part.type.startsWith('multipart/')
-}
-
-export function createPartScan(message: Part): PartScan {
+/** `bodyOf` is asked once for each part that holds no further parts, and may want its body. */
+export function createPartScan(message: Part, bodyOf: (part: Part) => PartBody | null): PartScan {
   const parts: Part[] = [message]
-  /** Delimiters of the open multiparts, outermost first. */
-  const open: string[] = []
+  /** The multiparts that are open, outermost first. */
+  const open: OpenMultipart[] = []
   let malformed = false
   let candidates = 0
-  let carry: Buffer = Buffer.alloc(0)
-  /** The octets of a part's header so far; null in a body. */
-  let head: Buffer[] | null = null
-  let stopped = !isMultipart(message)
+  let carry = NOTHING
+  /** The header of the part that has begun; null in a body. */
+  let head: PartHead | null = null
+  let body: PartBody | null = null
+  /** Messages around what is read now. */
+  let within = 0
+  let stopped = false
 
   function stop(): void {
     malformed = true
@@ -69,48 +49,81 @@ export function createPartScan(message: Part): PartScan {
   }
 
   function enter(part: Part): void {
-    if (part.doubtful) malformed = true
-    if (!isMultipart(part)) return
-    const boundary = part.parameters.get('boundary') ?? ''
-    if (boundary === '' || open.length === DEPTH_LIMIT) {
+    body = null
+    // What is wrong inside an attached message leaves this one readable.
+    if (part.doubtful && part.within === 0) malformed = true
+    const deep = open.length === DEPTH_LIMIT || within === DEPTH_LIMIT
+    const delimiter = part.parameters.get('boundary')?.trimEnd() ?? ''
+    if (isMessage(part)) {
+      within += 1
+      head = createPartHead('after-line')
+    } else if (isMultipart(part) && delimiter !== '') {
+      const otherwise = part.type === 'multipart/digest' ? 'message/rfc822' : 'text/plain'
+      open.push({ delimiter, within, otherwise })
+    } else if (isMultipart(part) && part.within === 0) {
       stop()
+    } else {
+      body = bodyOf(part)
       return
     }
-    open.push(boundary.trimEnd())
+    if (deep) stop()
   }
 
   function closeHead(): void {
     if (head === null) return
-    const header = parseHeader(joined(head))
+    const octets = head.octets()
     head = null
+    const header = parseHeader(octets)
     if (header === null || parts.length === PART_LIMIT) {
       stop()
       return
     }
-    const part = readPart(header)
+    const around = open.at(-1)
+    // A message has its own default, whatever the multipart around it says of its parts.
+    const part = readPart(header, within, around?.within === within ? around.otherwise : 'text/plain')
     parts.push(part)
     enter(part)
+    if (!stopped) take(octets.subarray(header.bodyStart))
   }
 
   function take(region: Buffer): void {
-    if (head === null || region.length === 0) return
-    head.push(region.subarray(0, PART_HEADER_LIMIT))
-    const soFar = joined(head)
-    if (soFar.length >= PART_HEADER_LIMIT || soFar.includes('\r\n\r\n') || soFar.indexOf('\r\n') === 0) closeHead()
+    if (region.length === 0) return
+    if (head === null) {
+      body?.write(region)
+      return
+    }
+    const { taken, complete } = head.add(region)
+    if (!complete) return
+    closeHead()
+    if (!stopped) take(region.subarray(taken))
   }
 
   /** The open multipart whose delimiter the line behind CRLF-dash-dash is; null if it is none. */
   function delimited(line: string): { readonly index: number; readonly closes: boolean } | null {
     const text = line.trimEnd()
-    const opening = open.lastIndexOf(text)
+    const opening = open.findLastIndex(({ delimiter }) => delimiter === text)
     if (opening !== -1) return { index: opening, closes: false }
-    const closing = text.endsWith('--') ? open.lastIndexOf(text.slice(0, -2)) : -1
+    const closing = text.endsWith('--') ? open.findLastIndex(({ delimiter }) => delimiter === text.slice(0, -2)) : -1
     return closing === -1 ? null : { index: closing, closes: true }
+  }
+
+  /** `after` says where behind the delimiter the new part's octets begin. */
+  function turnTo({ index, closes }: { readonly index: number; readonly closes: boolean }, after: PartHeadStart): void {
+    closeHead()
+    if (stopped) return
+    within = open[index]?.within ?? 0
+    open.length = Math.min(open.length, closes ? index : index + 1)
+    body = null
+    head = closes ? null : createPartHead(after)
   }
 
   /** Gives back what must be seen again together with the next octets. */
   function scan(data: Buffer, last: boolean): Buffer {
     let from = 0
+    const give = (to: number) => {
+      take(data.subarray(from, Math.max(from, to)))
+      from = Math.max(from, to)
+    }
     let at = data.indexOf(DASHES)
     while (at !== -1) {
       const start = at + DASHES.length
@@ -118,16 +131,18 @@ export function createPartScan(message: Part): PartScan {
       if (end === -1 && !last && data.length - start < DELIMITER_LIMIT) break
       candidates += 1
       if (candidates > CANDIDATE_LIMIT) stop()
+      // The header before may open the multipart whose delimiter this is, and the empty line that ends it begin the delimiter.
+      give(at)
+      if (head !== null) give(at + 2)
+      if (stopped) return NOTHING
       const lineEnd = end === -1 ? start + DELIMITER_LIMIT : Math.min(end, start + DELIMITER_LIMIT)
       const found = delimited(data.toString('latin1', start, lineEnd))
       if (found !== null) {
-        take(data.subarray(from, at))
-        closeHead()
-        open.length = Math.min(open.length, found.closes ? found.index : found.index + 1)
-        head = found.closes ? null : []
-        from = end === -1 ? data.length : end + 1
+        const whole = end !== -1 && data[end - 1] === CR
+        turnTo(found, whole ? 'at-line-end' : 'after-line')
+        from = end === -1 ? data.length : whole ? end - 1 : end + 1
       }
-      if (stopped) return Buffer.alloc(0)
+      if (stopped) return NOTHING
       // The CRLF of this line may begin the next delimiter.
       at = data.indexOf(DASHES, end === -1 ? start : end - 1)
     }
@@ -137,11 +152,15 @@ export function createPartScan(message: Part): PartScan {
   }
 
   enter(message)
+  let gap = open.length === 0 ? 2 : 0
   return {
     feed(chunk) {
       if (stopped) return
-      const next = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length)
-      carry = scan(carry.length === 0 ? next : Buffer.concat([carry, next]), false)
+      const own = chunk.subarray(gap)
+      gap = Math.max(0, gap - chunk.length)
+      const next = Buffer.from(own.buffer, own.byteOffset, own.length)
+      if (open.length === 0 && head === null && carry.length === 0) take(next)
+      else carry = scan(carry.length === 0 ? next : Buffer.concat([carry, next]), false)
     },
     finish() {
       if (!stopped) scan(carry, true)
@@ -151,9 +170,4 @@ export function createPartScan(message: Part): PartScan {
       return { parts, malformed }
     },
   }
-}
-
-function joined(pieces: readonly Buffer[]): Buffer {
-  const [only] = pieces
-  return pieces.length === 1 && only !== undefined ? only : Buffer.concat(pieces)
 }

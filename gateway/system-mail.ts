@@ -4,7 +4,7 @@ import { parseSystemStamp, STAMP_LIFE_SECONDS, stampedOctets } from '../protocol
 import { parseAddressList } from './address-list.ts'
 import { fieldsOf, type HeaderField } from './header.ts'
 import type { Intake } from './intake.ts'
-import { readPart } from './mime-parts.ts'
+import { readPart } from './mime-part.ts'
 import { decodeWords } from './mime-words.ts'
 import type { SigningKeyRing } from './signing-keys.ts'
 

@@ -20,6 +20,7 @@ class OutboundBindings {
   readonly #facts: OutboundFacts
   readonly #groups: Groups
   #headers: ReadonlyMap<string, readonly string[]> | null = null
+  #attachments: readonly object[] | null = null
 
   constructor(facts: OutboundFacts, groups: Groups) {
     this.#facts = facts
@@ -52,7 +53,11 @@ class OutboundBindings {
     return BigInt(this.#facts.message.size)
   }
   get 'message.attachments'() {
-    return this.#facts.message.attachments
+    this.#attachments ??= this.#facts.message.attachments.map((one) => ({ ...one, size: BigInt(one.size) }))
+    return this.#attachments
+  }
+  get 'message.labels'() {
+    return this.#facts.message.labels
   }
   get 'message.nullSender'() {
     return this.#facts.message.nullSender

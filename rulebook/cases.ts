@@ -1,6 +1,7 @@
 import { type Address, domainOf, parseAddress } from '../protocol/identifiers.ts'
+import { kindByName, kindByType } from './attachment-kind.ts'
 import { formatDuration, parseDuration } from './duration.ts'
-import type { OutboundFacts, ReleaseFacts } from './facts.ts'
+import type { Label, OutboundFacts, ReleaseFacts } from './facts.ts'
 import { decideOutbound } from './outbound.ts'
 import type { Policy } from './policy.ts'
 import { decideRelease } from './release.ts'
@@ -79,6 +80,9 @@ function worded(kind: string, by: string | undefined, ttl: string | undefined): 
   return `${kind}${by === undefined ? '' : ` by '${by}'`}${ttl === undefined ? '' : ` for ${ttl}`}`
 }
 
+/** What a test leaves out of a label. */
+const LABEL: Label = { id: '', name: '', tenant: '', enabled: true, method: 'standard', encrypts: false }
+
 /** The facts of a test's mail; what it leaves out is as in an ordinary mail. */
 export function mailFacts(policy: Pick<Policy, 'domains'>, mail: MailCase): OutboundFacts {
   const sender = comparable(mail.sender)
@@ -96,7 +100,11 @@ export function mailFacts(policy: Pick<Policy, 'domains'>, mail: MailCase): Outb
       headers: headersOf(mail),
       size: mail.size ?? 2000,
       // Conditions read only ordinary objects; those of a file are without a prototype.
-      attachments: (mail.attachments ?? []).map(({ name, type }) => ({ name, type })),
+      attachments: (mail.attachments ?? []).map((one) => {
+        const kind = kindByName(one.name) ?? kindByType(one.type) ?? 'other'
+        return { kind, size: 1000, locked: false, ...one }
+      }),
+      labels: (mail.labels ?? []).map((one) => ({ ...LABEL, ...one })),
       nullSender: sender === '',
       report: mail.report ?? false,
       autoReply: mail.autoReply ?? false,

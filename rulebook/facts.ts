@@ -1,4 +1,5 @@
 import type { Terms } from '../protocol/gateway-api.ts'
+import type { AttachmentKind } from './attachment-kind.ts'
 import type { Carry, TlsDemand } from './policy.ts'
 
 /** What an `outbound` rule can see of a message, one recipient at a time. All of it is bounded by whoever fills it in. */
@@ -19,7 +20,10 @@ export type OutboundFacts = {
     readonly headers: Readonly<Record<string, readonly string[]>>
     /** Octets as accepted. */
     readonly size: number
-    readonly attachments: readonly { readonly name: string; readonly type: string }[]
+    /** Those of messages inside the message as well. */
+    readonly attachments: readonly Attachment[]
+    /** Sensitivity labels, Microsoft's. */
+    readonly labels: readonly Label[]
     readonly nullSender: boolean
     /** multipart/report (RFC 6522): delivery and disposition notices. */
     readonly report: boolean
@@ -52,6 +56,33 @@ export type OutboundFacts = {
     /** It came over TLS. */
     readonly tls: boolean
   }
+}
+
+export type Attachment = {
+  /** Decoded; '' without. */
+  readonly name: string
+  /** Media type, lower case. */
+  readonly type: string
+  /** By name, type and first octets. */
+  readonly kind: AttachmentKind
+  /** Octets, its transfer encoding taken off. */
+  readonly size: number
+  /** A ZIP archive in which at least one file needs a password. */
+  readonly locked: boolean
+}
+
+/** A sensitivity label, as the sender's program names it in `msip_labels`. */
+export type Label = {
+  /** Lower case. */
+  readonly id: string
+  readonly name: string
+  /** Id of the directory that the label is of, lower case; '' where it is not said. */
+  readonly tenant: string
+  readonly enabled: boolean
+  /** `standard`, `privileged`, `auto`, lower case; '' where it is not said. */
+  readonly method: string
+  /** The label has the content encrypted. */
+  readonly encrypts: boolean
 }
 
 /** What a `release` rule can see. */

@@ -2,6 +2,7 @@
  * Reads an organization's policy file and decides by it. No I/O: text and facts in, verdicts out, the time among the facts.
  * policies/README.md tells officers how a file is written; its shape is policies/policy.schema.json.
  */
+export { type AttachmentKind, kindByName, kindByType } from './attachment-kind.ts'
 export type { CaseResult } from './cases.ts'
 export { formatDuration, parseDuration } from './duration.ts'
 export {
@@ -14,5 +15,6 @@ export type { Observation, OutboundFacts, OutboundVerdict, ReleaseFacts } from '
 export type { Fault } from './fault.ts'
 export { type Examined, examinePolicy, type Loaded, loadPolicy } from './load.ts'
 export { decideOutbound } from './outbound.ts'
+export type { OutboundReads } from './outbound-reads.ts'
 export type { Carry, Policy, TlsDemand } from './policy.ts'
 export { decideRelease } from './release.ts'

@@ -7,6 +7,7 @@ import { readDocument, type Tree } from './document.ts'
 import { parseDuration } from './duration.ts'
 import { type Fault, placed, type Spot } from './fault.ts'
 import { type Groups, memberOf } from './groups.ts'
+import { readsOfRules } from './outbound-reads.ts'
 import type { OutboundRule, Policy, ReleaseRule } from './policy.ts'
 import { unreachable } from './reach.ts'
 import { type PolicyFile, shapeOf } from './shape.ts'
@@ -87,13 +88,15 @@ function policyOf(
   const org = parseOrgId(file.organization)
   // The schema's pattern is the same language.
   if (org === null) throw new Error('an organization id that fits the schema does not parse')
+  const rules = file.outbound.map((rule, index) => outboundRule(rule, outbound[index]))
   return {
     org,
     hash: createHash('sha256').update(text, 'utf8').digest('hex'),
     domains: file.domains,
     groups: groupsIn(file),
     ttl: { defaultSeconds: seconds(file.ttl.default), capSeconds: seconds(file.ttl.cap) },
-    outbound: file.outbound.map((rule, index) => outboundRule(rule, outbound[index])),
+    outbound: rules,
+    reads: readsOfRules(rules),
     sealing: { subject: file.sealing?.subject ?? null, carry: file.sealing?.carry ?? 'both' },
     default: file.default,
     release: file.release

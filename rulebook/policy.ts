@@ -1,6 +1,7 @@
 import type { OrgId } from '../protocol/identifiers.ts'
 import type { Condition } from './condition.ts'
 import type { Groups } from './groups.ts'
+import type { OutboundReads } from './outbound-reads.ts'
 
 /** How the sealed copy reaches its reader: attached to the mail, kept for the link, or both. */
 export type Carry = 'mail' | 'link' | 'both'
@@ -55,6 +56,8 @@ export type Policy = {
   readonly ttl: { readonly defaultSeconds: number; readonly capSeconds: number }
   /** In the order of the file: the first that matches decides. */
   readonly outbound: readonly OutboundRule[]
+  /** What of a mail those rules look at. */
+  readonly reads: OutboundReads
   /** Of every sealed mail whose rule does not say otherwise. */
   readonly sealing: Outside
   /** For mail that no outbound rule matches. */

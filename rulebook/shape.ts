@@ -1,6 +1,7 @@
 import { Ajv, type ErrorObject } from 'ajv'
 import schema from '../policies/policy.schema.json' with { type: 'json' }
 import { clipped, plainOf, type Tree, treeAt } from './document.ts'
+import type { Attachment, Label } from './facts.ts'
 import type { Spot } from './fault.ts'
 import { nearest } from './nearest.ts'
 import type { Carry } from './policy.ts'
@@ -65,7 +66,8 @@ export type MailCase = {
   readonly subject?: string
   readonly headers?: Readonly<Record<string, string | readonly string[]>>
   readonly size?: number
-  readonly attachments?: readonly { readonly name: string; readonly type: string }[]
+  readonly attachments?: readonly (Pick<Attachment, 'name' | 'type'> & Partial<Attachment>)[]
+  readonly labels?: readonly Partial<Label>[]
   readonly report?: boolean
   readonly autoReply?: boolean
   readonly calendar?: string

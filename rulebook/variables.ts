@@ -1,7 +1,26 @@
+import { attachmentKinds } from './attachment-kind.ts'
+import type { Attachment, Label } from './facts.ts'
 import { BOOL, INT, type Kind, LOWER, listOf, TEXT } from './kind.ts'
 
 /** One variable of conditions: its whole name and what it holds. policies/README.md lists exactly these. */
 export type Variables = Readonly<Record<string, Kind>>
+
+const attachmentFields: Readonly<Record<keyof Attachment, Kind>> = {
+  name: TEXT,
+  type: TEXT,
+  kind: { is: 'text', values: attachmentKinds },
+  size: INT,
+  locked: BOOL,
+}
+
+const labelFields: Readonly<Record<keyof Label, Kind>> = {
+  id: LOWER,
+  name: TEXT,
+  tenant: LOWER,
+  enabled: BOOL,
+  method: LOWER,
+  encrypts: BOOL,
+}
 
 /** What an `outbound` rule can read; {@link OutboundFacts} says what each means. */
 export const outboundVariables: Variables = {
@@ -13,7 +32,8 @@ export const outboundVariables: Variables = {
   'message.tags': listOf(LOWER),
   'message.headers': { is: 'map', of: listOf(TEXT) },
   'message.size': INT,
-  'message.attachments': listOf({ is: 'record', fields: { name: TEXT, type: TEXT } }),
+  'message.attachments': listOf({ is: 'record', fields: attachmentFields }),
+  'message.labels': listOf({ is: 'record', fields: labelFields }),
   'message.nullSender': BOOL,
   'message.report': BOOL,
   'message.autoReply': BOOL,

@@ -6,12 +6,17 @@ import { createContentWriter, readMemory } from '../../gateway/intake.ts'
 import { parseAddress } from '../../protocol/identifiers.ts'
 import { readCorpus } from './corpus.ts'
 
-async function facts(text: string | Buffer, sender: string | null = 'anna@acme.example') {
+const NOTHING_MORE = { kinds: false, contents: false }
+
+async function facts(text: string | Buffer, sender: string | null = 'anna@acme.example', reads = NOTHING_MORE) {
   const octets = typeof text === 'string' ? Buffer.from(text.replace(/\r?\n/g, '\r\n')) : text
   const content = readMemory(octets)
   if (content === null) throw new Error('the header is too large')
   const address = sender === null ? null : parseAddress(sender)
-  return readFacts(content, address === null ? null : { address, mailbox: address }, ['acme.example'])
+  return readFacts(content, address === null ? null : { address, mailbox: address }, {
+    domains: ['acme.example'],
+    reads,
+  })
 }
 
 t.test('an ordinary mail', async (t) => {
@@ -52,10 +57,14 @@ epilogue
   t.equal(found.subject, '[Secure] grüße aus [ttl:7d]')
   t.strictSame(found.tags, ['secure', 'ttl:7d'])
   t.equal(found.ttlWish, 7 * 86_400)
-  t.strictSame(found.attachments, [
-    { name: 'Angebot für Kunde.pdf', type: 'application/pdf' },
-    { name: '', type: 'message/rfc822' },
-  ])
+  t.strictSame(
+    found.attachments.map(({ name, type }) => ({ name, type })),
+    [
+      { name: 'Angebot für Kunde.pdf', type: 'application/pdf' },
+      { name: '', type: 'message/rfc822' },
+      { name: 'hidden.exe', type: 'application/evil' },
+    ],
+  )
   t.strictSame(found.headers['message-id'], ['<1@acme.example>'])
   t.equal(found.malformed, false)
   for (const flag of ['nullSender', 'report', 'autoReply', 'list', 'signed', 'encrypted'] as const)
@@ -205,7 +214,7 @@ t.test('parts are found in a scratch file as in memory', async (t) => {
   const content = await writer.finish()
   if (content === null) throw new Error('the header is too large')
   t.equal(content.octets, null)
-  const found = await readFacts(content, null, ['acme.example'])
+  const found = await readFacts(content, null, { domains: ['acme.example'], reads: NOTHING_MORE })
   t.strictSame(
     found.attachments.map(({ name }) => name),
     ['f1', 'f2', 'f3', 'f4', 'f5', 'f6'],

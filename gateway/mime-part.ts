@@ -1,0 +1,47 @@
+import { fieldsOf, type Header } from './header.ts'
+import { decodeWords, parseStructured, type Structured } from './mime-words.ts'
+
+/** What a part's own header says (RFC 2045). */
+export type Part = {
+  /** `text/plain`, lower case; that is also what a part without Content-Type is (RFC 2045 5.2). */
+  readonly type: string
+  readonly parameters: ReadonlyMap<string, string>
+  /** Content-Transfer-Encoding, lower case; `7bit` without. */
+  readonly encoding: string
+  /** `attachment`, `inline`, …, lower case; '' without. */
+  readonly disposition: string
+  /** Decoded; '' without. */
+  readonly filename: string
+  /** More than one Content-Type, or one that cannot be read. */
+  readonly doubtful: boolean
+  /** How many messages it lies in: 0 for the message itself and its own parts, 1 for those of a message attached to it. */
+  readonly within: number
+}
+
+/** What a header says about the part that it heads; `otherwise` is its type where it says none. */
+export function readPart(header: Header, within = 0, otherwise = 'text/plain'): Part {
+  const types = fieldsOf(header, 'content-type')
+  const type = parseStructured(types[0]?.value ?? otherwise)
+  const disposition = parseStructured(fieldsOf(header, 'content-disposition')[0]?.value ?? '')
+  const encoding = parseStructured(fieldsOf(header, 'content-transfer-encoding')[0]?.value ?? '7bit')
+  const parameters: Structured['parameters'] = type?.parameters ?? new Map()
+  return {
+    type: type?.value ?? 'text/plain',
+    parameters,
+    encoding: encoding?.value ?? '7bit',
+    disposition: disposition?.value ?? '',
+    filename: decodeWords(disposition?.parameters.get('filename') ?? parameters.get('name') ?? '').slice(0, 1024),
+    doubtful: type === null || types.length > 1,
+    within,
+  }
+}
+
+export function isMultipart(part: Part): boolean {
+  return part.type.startsWith('multipart/')
+}
+
+/** A message in the message whose own parts can be seen (RFC 2046 5.2.1, RFC 6532 3.7). */
+export function isMessage(part: Part): boolean {
+  const { type, encoding } = part
+  return (type === 'message/rfc822' || type === 'message/global') && ['7bit', '8bit', 'binary'].includes(encoding)
+}
