@@ -1,9 +1,10 @@
 import { randomBytes } from 'node:crypto'
-import { close, closeSync, fsync, mkdirSync, open, openSync, rename, renameSync, write, writeSync } from 'node:fs'
+import { close, existsSync, fsync, open, rename, write } from 'node:fs'
 import { copyFile, link, mkdir, open as openFile, readdir, rm, stat } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { join } from 'node:path'
 import { type EnvelopeId, parseEnvelopeId } from '../protocol/identifiers.ts'
 import { readFrom, type SealedCopy } from './sealing.ts'
+import { openSmallCopies } from './small-copies.ts'
 
 /** A copy as it is served. It must be read to its end or closed. */
 export type StoredCopy = {
@@ -26,20 +27,22 @@ export type Copies = {
   has(id: EnvelopeId): Promise<boolean>
   /** Removes what there is; true if there was something. */
   delete(id: EnvelopeId): Promise<boolean>
+  close(): void
 }
 
 const DRAFTS = 'drafts'
-/** Up to here, octets, a copy into the page cache costs less than handing it to another thread and waiting. */
+/** Up to here, octets, copies that need not be durable lie together in one database. */
 const SMALL = 128 * 1024
 
 /**
- * Copies in a folder: `<first character>/<id>`, mode 0600. The folder is made where it is missing, and rid of drafts that a killed process left.
- * Best on one file system with the folder of sealing.ts, whose files are then linked and not copied.
+ * Copies in a folder: `<first character>/<id>`, mode 0600; the small ones in `small.sqlite`. The folder is made where it is missing, and rid
+ * of drafts that a killed process left. Throws in plain words where the database cannot be opened. Best on one file system with the folder of sealing.ts, whose files are then linked and not copied.
  */
 export async function createFolderCopies(folder: string): Promise<Copies> {
   const drafts = join(folder, DRAFTS)
   await mkdir(drafts, { recursive: true, mode: 0o700 })
   await sweepDrafts(drafts)
+  const small = openSmallCopies(join(folder, 'small.sqlite'))
   // The last characters are as random as the first, but for the very last.
   const shardOf = (id: EnvelopeId) => join(folder, checked(id).slice(0, 1))
   const pathOf = (id: EnvelopeId) => join(shardOf(id), checked(id))
@@ -61,18 +64,26 @@ export async function createFolderCopies(folder: string): Promise<Copies> {
       const draft = join(drafts, `${checked(id)}.${randomBytes(3).toString('hex')}`)
       const { bytes } = copy
       try {
-        if (bytes !== null && bytes.length <= SMALL && !durable) return placeAtOnce(draft, pathOf(id), bytes)
+        if (bytes !== null && bytes.length <= SMALL && !durable) {
+          await small.put(id, bytes)
+          if (existsSync(pathOf(id))) await rm(pathOf(id), { force: true })
+          return
+        }
         if (bytes !== null) await writeBytes(draft, bytes, durable)
         else if (copy.path !== null) await linkFile(draft, copy.path, durable)
         const newShard = await place(draft, id)
         if (durable) await syncFolder(shardOf(id))
         if (durable && newShard) await syncFolder(folder)
+        small.delete(id)
       } catch (error) {
         await rm(draft, { force: true })
         throw error
       }
     },
     async get(id) {
+      checked(id)
+      const octets = small.get(id)
+      if (octets !== null) return inPlace(octets)
       try {
         const file = await openFile(pathOf(id), 'r')
         const { size } = await file.stat()
@@ -93,6 +104,8 @@ export async function createFolderCopies(folder: string): Promise<Copies> {
       }
     },
     async has(id) {
+      checked(id)
+      if (small.has(id)) return true
       try {
         return (await stat(pathOf(id))).isFile()
       } catch (error) {
@@ -101,14 +114,17 @@ export async function createFolderCopies(folder: string): Promise<Copies> {
       }
     },
     async delete(id) {
+      checked(id)
+      const wasSmall = small.delete(id)
       try {
         await rm(pathOf(id))
         return true
       } catch (error) {
-        if (isMissing(error)) return false
+        if (isMissing(error)) return wasSmall
         throw error
       }
     },
+    close: () => small.close(),
   }
 }
 
@@ -118,19 +134,13 @@ function checked(id: EnvelopeId): string {
   return id
 }
 
-function placeAtOnce(draft: string, path: string, bytes: Uint8Array): void {
-  const file = openSync(draft, 'wx', 0o600)
-  try {
-    for (let at = 0; at < bytes.length; ) at += writeSync(file, bytes, at)
-  } finally {
-    closeSync(file)
-  }
-  try {
-    renameSync(draft, path)
-  } catch (error) {
-    if (!isMissing(error)) throw error
-    mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
-    renameSync(draft, path)
+function inPlace(octets: Uint8Array): StoredCopy {
+  return {
+    size: octets.length,
+    close: async () => undefined,
+    async *chunks() {
+      yield octets
+    },
   }
 }
 

@@ -171,6 +171,7 @@ export async function startGateway(config: Config, log: Log, now: () => Date = (
     await spooling.close()
     await Promise.all([...organizations.values()].map((org) => org.courier.close()))
     await Promise.all([closeServer(copiesServer), closeServer(opsServer), keyServer.close()])
+    copies.close()
     client.close()
   }
   try {

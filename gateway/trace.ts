@@ -1,4 +1,4 @@
-import { createHmac, randomBytes } from 'node:crypto'
+import { createHmac, createSecretKey, randomBytes } from 'node:crypto'
 import type { Address } from '../protocol/identifiers.ts'
 import { fieldValue } from './header.ts'
 import type { Intake, Mailbox } from './intake.ts'
@@ -64,7 +64,7 @@ function messageId(intake: Intake): string | null {
   return id === null || id === '' ? null : id
 }
 
-/** No part can hold a line feed, so the parts cannot run into each other. */
+/** No part can hold a line feed, so the parts cannot run into each other. A key object: of plain octets Node makes one by way of an exception. */
 function hmac(key: Uint8Array, parts: readonly string[]): string {
-  return createHmac('sha256', key).update(parts.join('\n')).digest('base64url')
+  return createHmac('sha256', createSecretKey(key)).update(parts.join('\n')).digest('base64url')
 }

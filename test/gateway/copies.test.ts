@@ -1,6 +1,6 @@
 import { createHash, generateKeyPairSync, type KeyObject, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { CompactSign } from 'jose'
@@ -35,6 +35,48 @@ t.test('a copy is kept, found, replaced and removed', async (t) => {
   t.equal(await copies.has(envelopeId), true)
   t.equal(await copies.delete(envelopeId), true)
   t.equal(await copies.has(envelopeId), false)
+})
+
+t.test('small copies outlive the process, and none is left when it was removed', async (t) => {
+  const folder = t.testdir()
+  const first = await createFolderCopies(folder)
+  const ids = Array.from({ length: 30 }, () => randomBytes(16).toString('base64url') as EnvelopeId)
+  const octets = new Map(ids.map((id) => [id, copyOf(2000).bytes ?? new Uint8Array()]))
+  await Promise.all(ids.map((id) => first.put(id, inMemory(octets.get(id) ?? new Uint8Array(), 0), { durable: false })))
+  // As after a kill: nothing is closed.
+  const second = await createFolderCopies(folder)
+  for (const id of ids) {
+    const stored = await second.get(id)
+    t.ok(stored && (await gather(stored.chunks())).equals(octets.get(id) ?? new Uint8Array()))
+    t.equal(await second.delete(id), true)
+    t.equal(await second.get(id), null)
+  }
+  first.close()
+  second.close()
+  const left = readFileSync(join(folder, 'small.sqlite'))
+  for (const one of octets.values()) t.notOk(left.includes(Buffer.from(one.subarray(500, 564))))
+  t.equal(statSync(join(folder, 'small.sqlite')).mode & 0o777, 0o600)
+})
+
+t.test('a copy that grows or must be durable takes the place of a small one, and the other way round', async (t) => {
+  const copies = await createFolderCopies(t.testdir())
+  for (const [size, durable] of [
+    [2000, false],
+    [300_000, false],
+    [3000, false],
+    [4000, true],
+    [5000, false],
+  ] as const) {
+    await copies.put(envelopeId, copyOf(size), { durable })
+    t.equal((await copies.get(envelopeId))?.size, size)
+  }
+  t.equal(await copies.delete(envelopeId), true)
+  t.equal(await copies.has(envelopeId), false)
+})
+
+t.test('a damaged database of small copies is named, with what to do', async (t) => {
+  const folder = t.testdir({ 'small.sqlite': 'this is no database, and long enough to look like one'.repeat(20) })
+  await t.rejects(createFolderCopies(folder), { message: /small\.sqlite cannot be opened .* move it away/ })
 })
 
 t.test('names that are no envelope ids never become paths', async (t) => {

@@ -146,6 +146,7 @@ async function openCopies(house: House, copies: Map<string, Uint8Array>, reader:
       has: async (id) => copies.has(id),
       put: () => Promise.reject(new Error('not needed here')),
       delete: async (id) => copies.delete(id),
+      close: () => undefined,
     },
     findKey: async (kid) => (kid === jwk.kid ? createPublicKey({ format: 'jwk', key: { ...jwk } }) : null),
     origins: [reader],

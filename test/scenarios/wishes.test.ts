@@ -1,6 +1,7 @@
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import Database from 'better-sqlite3'
 import t from 'tap'
 import type { Recipient } from '../../cli/recipient.ts'
 import { sendOnce } from './dialogue.ts'
@@ -41,7 +42,13 @@ async function send(header: string): Promise<{ readonly envelope: string; readon
 }
 
 async function isStored(envelope: string): Promise<boolean> {
-  return (await readdir(copies, { recursive: true })).some((path) => path.includes(envelope))
+  const small = new Database(join(copies, 'small.sqlite'), { readonly: true })
+  try {
+    const row = small.prepare('select 1 from copy where id = ?').get(Buffer.from(envelope, 'base64url'))
+    return row !== undefined || (await readdir(copies, { recursive: true })).some((path) => path.includes(envelope))
+  } finally {
+    small.close()
+  }
 }
 
 async function waitUntil(what: string, seconds: number, holds: () => Promise<boolean>): Promise<void> {
