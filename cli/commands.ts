@@ -147,6 +147,23 @@ Changes nothing. Trying it out, sizes and rolling back stand in the page.
     load: async () => (await import('./guide.ts')).guide,
   },
   {
+    name: 'notice',
+    summary: 'see what the recipient of a sealed mail sees before opening it',
+    help: `sealpost notice preview [--policy FILE | --org ORG] [--rule NAME | --language LIST | --notice NAME] [--name NAME] [--link] [--out FOLDER]
+
+Fills a notice with sample values and writes it as notice.html, notice.txt and notice.eml (the whole mail); without --out the text is printed.
+Without --rule, --language and --notice it is the one that the policy has for all sealed mail, or without a policy the English one.
+
+  --policy FILE    the policy whose notices and rules are meant
+  --org ORG        the same as --policy policies/ORG.yaml
+  --rule NAME      the notice of what this rule seals
+  --language LIST  a built-in notice: en, de, fr, es, it, nl, or several as in de,en
+  --notice NAME    one of the policy's own, under notices:
+  --name NAME      the organization's name for people (the gateway has it from its configuration)
+  --link           as for mail that does not carry the encrypted message`,
+    load: async () => (await import('./notice.ts')).notice,
+  },
+  {
     name: 'queue',
     summary: 'list, try, hold or drop the mail that a gateway has not delivered yet',
     help: `sealpost queue list (--config FILE | --data FOLDER) [--json]

@@ -1,10 +1,13 @@
 import { isAscii } from 'node:buffer'
 import { type Address, type EnvelopeId, type OrgId, parseAddress } from '../protocol/identifiers.ts'
+import { defaultNotice, type NoticeChoice } from '../rulebook/index.ts'
 import { base64Size, base64Stream } from './base64-lines.ts'
 import type { OutgoingMail } from './courier.ts'
 import { type HeaderField, reachesNoRecipient } from './header.ts'
 import { listedAddresses } from './listed-address.ts'
-import { ATTACHMENT_NAME, type NoticeTemplates, renderNotice } from './notice.ts'
+import { type Notice, renderNotice } from './notice.ts'
+import type { NoticeTemplates } from './notice-template.ts'
+import { ATTACHMENT_NAME } from './notice-words.ts'
 import { composeHeader } from './outgoing-header.ts'
 import { quotedPrintable } from './quoted-printable.ts'
 import type { SealedCopy } from './sealing.ts'
@@ -31,6 +34,8 @@ export type SealedParts = {
   readonly handled: string
   /** What policy puts in the subject's place; absent: the subject is kept. */
   readonly subject?: string
+  /** What policy says of the notice; absent: built in, in English. */
+  readonly notice?: NoticeChoice
   /** X-MS-Exchange-* and X-LD-Processed are kept only here. */
   readonly towardsMicrosoft: boolean
   /** The envelope to attach; null where the mail does not carry it. */
@@ -56,6 +61,8 @@ export type PassParts = {
 export type Composer = {
   /** The outgoing mail around a sealed copy: docs/format.md, "The outgoing mail". */
   sealed(parts: SealedParts): OutgoingMail
+  /** The notice alone, as it stands in that mail. */
+  notice(parts: SealedParts): Notice
   /** Received and the loop stamp, then the message as accepted less the fields that must reach no recipient. */
   passed(parts: PassParts): OutgoingMail
 }
@@ -64,7 +71,11 @@ export type Composer = {
 export const ATTACHMENT_TYPE = 'application/vnd.sealpost'
 
 export function createComposer(templates: NoticeTemplates): Composer {
-  return { sealed: (parts) => composeSealed(templates, parts), passed: composePassed }
+  return {
+    sealed: (parts) => composeSealed(templates, parts),
+    notice: (parts) => noticeOf(templates, parts),
+    passed: composePassed,
+  }
 }
 
 function composeSealed(templates: NoticeTemplates, parts: SealedParts): OutgoingMail {
@@ -106,16 +117,24 @@ async function* inOrder(
 /** multipart/alternative with its own header: the notice as text, and as HTML. */
 function alternativePart(templates: NoticeTemplates, parts: SealedParts): string {
   const boundary = `=_sealpost-a-${parts.envelope}`
-  const notice = renderNotice(templates, { ...parts, openers: openersOf(parts), attached: parts.sealed !== null })
-  const plain = !/[^\r\n\x20-\x7e]/.test(notice.text)
+  const notice = noticeOf(templates, parts)
   return (
     `Content-Type: multipart/alternative;\r\n boundary="${boundary}"\r\n\r\n` +
-    `--${boundary}\r\nContent-Type: text/plain; charset=utf-8\r\n` +
-    `Content-Transfer-Encoding: ${plain ? '7bit' : 'quoted-printable'}\r\n\r\n` +
-    `${plain ? notice.text : quotedPrintable(notice.text)}\r\n` +
-    `--${boundary}\r\nContent-Type: text/html; charset=utf-8\r\nContent-Transfer-Encoding: 7bit\r\n\r\n` +
-    `${notice.html}\r\n--${boundary}--\r\n`
+    `--${boundary}\r\nContent-Type: text/plain; charset=utf-8\r\n${encoded(notice.text)}\r\n` +
+    `--${boundary}\r\nContent-Type: text/html; charset=utf-8\r\n${encoded(notice.html)}\r\n--${boundary}--\r\n`
   )
+}
+
+function noticeOf(templates: NoticeTemplates, parts: SealedParts): Notice {
+  const template = templates.of(parts.notice ?? defaultNotice)
+  return renderNotice(template, { ...parts, openers: openersOf(parts), attached: parts.sealed !== null })
+}
+
+/** The text of a part with the field that says how it is written: as it is where it can stand so (RFC 2045 2.7). */
+function encoded(text: string): string {
+  const plain = !/[^\r\n\x20-\x7e]|[^\r\n]{999}/.test(text)
+  const encoding = plain ? '7bit' : 'quoted-printable'
+  return `Content-Transfer-Encoding: ${encoding}\r\n\r\n${plain ? text : quotedPrintable(text)}`
 }
 
 /** Those of the envelope's recipients that To and Cc name already, so that no blind recipient is told of. */

@@ -116,7 +116,7 @@ async function issue(
     const policy = parts.policies.get(org.id) ?? (await parts.policies.refresh(org.id))
     if (policy === null) throw new GatewayError('policy')
     const facts = await readFacts(intake.content, intake.sender, policy)
-    const passed = passedAs(special?.rule ?? '', intake.recipients)
+    const passed = passedAs(special?.rule ?? '', intake.recipients, policy.sealing.notice)
     const routed =
       special === null ? route(policy, facts, intake) : { kind: 'send' as const, groups: [passed], observed: [] }
     const fates = routed.kind === 'send' ? routed.groups : routed.refusals.map(refusedGroup)

@@ -115,6 +115,8 @@ function isOurs(field: Field, parts: SealedParts): boolean {
       return value === parts.handled
     case 'MIME-Version':
       return value === '1.0'
+    case 'Content-Language':
+      return value === (parts.notice?.languages ?? ['en']).join(', ')
     case 'Subject':
       return parts.subject !== undefined && bare(decoded(value)) === bare(parts.subject)
     case 'From':

@@ -1,13 +1,14 @@
 import { randomBytes } from 'node:crypto'
+import { defaultNotice } from '../rulebook/index.ts'
 import type { PassParts, SealedParts } from './compose.ts'
 import type { OutgoingMail } from './courier.ts'
 import type { DkimKey } from './dkim-key.ts'
 import { signatureFault } from './dkim-look.ts'
 import { watchBase64 } from './egress-base64.ts'
 import { passedHeaderFault, sealedHeaderFault } from './egress-header.ts'
-import { compileNotice, noticeFault } from './egress-notice.ts'
+import { noticeFault } from './egress-notice.ts'
 import { GatewayError } from './error.ts'
-import type { NoticeTemplates } from './notice.ts'
+import type { NoticeTemplates } from './notice-template.ts'
 
 /**
  * What was found about to leave that may not: 554 5.6.0 with the incident. Nothing was delivered: the stream broke off before its end.
@@ -51,7 +52,6 @@ const ATTACHMENT_HEADER =
   'Content-Disposition: attachment;\r\n filename="protected-message.sealpost"\r\n\r\n'
 
 export function createEgress({ templates, alarm }: EgressParts): Egress {
-  const compiled = compileNotice(templates)
   const stop = (check: string): EgressViolation => {
     const violation = new EgressViolation(randomBytes(12).toString('base64url'), check)
     alarm(violation)
@@ -62,7 +62,13 @@ export function createEgress({ templates, alarm }: EgressParts): Egress {
     if (end === -1) return 'there is no end of the header'
     const framing = sealedHeaderFault(head.slice(0, end + 2), parts)
     if (typeof framing === 'string') return framing
-    return noticeFault(head.slice(end + 4), framing, compiled, parts, ATTACHMENT_HEADER)
+    return noticeFault(
+      head.slice(end + 4),
+      framing,
+      templates.of(parts.notice ?? defaultNotice),
+      parts,
+      ATTACHMENT_HEADER,
+    )
   }
   return {
     sealed: (mail, parts) => ({ ...mail, open: () => watchSealed(mail, parts, headFault, stop) }),

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import { fields as names } from '../protocol/headers.ts'
+import { defaultNotice } from '../rulebook/index.ts'
 import type { SealedParts } from './compose.ts'
 import { type HeaderField, parseHeader } from './header.ts'
 import { isKept, rowOf } from './header-table.ts'
@@ -12,7 +13,11 @@ export function composeHeader(parts: SealedParts): string {
   if (!seen.has('from')) lines.push(`From: ${parts.sender ?? `MAILER-DAEMON@${parts.org}`}\r\n`)
   if (!seen.has('date')) lines.push(`Date: ${mailDate(parts.now)}\r\n`)
   if (!seen.has('message-id')) lines.push(`Message-ID: <${madeMessageId(parts)}>\r\n`)
-  return `Received: ${parts.received}\r\n${lines.join('')}${names.handled}: ${parts.handled}\r\nMIME-Version: 1.0\r\n`
+  const { languages } = parts.notice ?? defaultNotice
+  return (
+    `Received: ${parts.received}\r\n${lines.join('')}${names.handled}: ${parts.handled}\r\n` +
+    `MIME-Version: 1.0\r\nContent-Language: ${languages.join(', ')}\r\n`
+  )
 }
 
 /** The kept fields in their order, as they go out, and the lower-case names of those that are there. */

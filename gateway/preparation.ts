@@ -119,6 +119,7 @@ function partsOf(
     handled: formatLoopStamp({ org: org.id, id: envelope.id, secret: org.loopSecret }),
     towardsMicrosoft: org.towardsMicrosoft,
     ...(group.subject === null ? {} : { subject: group.subject }),
+    ...(group.notice === null ? {} : { notice: group.notice }),
     sealed,
     now: parts.now(),
   }

@@ -3,6 +3,7 @@ import { domainOf } from '../protocol/identifiers.ts'
 import {
   type Carry,
   decideOutbound,
+  type NoticeChoice,
   type Observation,
   type OutboundVerdict,
   type Policy,
@@ -22,6 +23,8 @@ export type Group = {
   readonly carry: Carry
   /** With `pass`; null: as it is offered. */
   readonly tls: TlsDemand | null
+  /** Null: built in, in English. */
+  readonly notice: NoticeChoice | null
   readonly recipients: readonly IntakeRecipient[]
 }
 
@@ -73,13 +76,17 @@ export function route(policy: Policy, message: MessageFacts, from: Pick<Intake, 
 function groupOf(verdict: Exclude<OutboundVerdict, { kind: 'refuse' }>, recipients: readonly IntakeRecipient[]): Group {
   const { kind, rule } = verdict
   if (kind === 'pass') return { ...passedAs(rule, recipients), tls: verdict.tls ?? null }
-  const { terms, subject = null, carry = 'both' } = verdict
-  return { verdict: kind, rule, terms, subject, carry, tls: null, recipients }
+  const { terms, subject = null, carry = 'both', notice = null } = verdict
+  return { verdict: kind, rule, terms, subject, carry, notice, tls: null, recipients }
 }
 
 /** Passed on as it is, for that reason. */
-export function passedAs(rule: string, recipients: readonly IntakeRecipient[]): Group {
-  return { verdict: 'pass', rule, terms: null, subject: null, carry: 'both', tls: null, recipients }
+export function passedAs(
+  rule: string,
+  recipients: readonly IntakeRecipient[],
+  notice: NoticeChoice | null = null,
+): Group {
+  return { verdict: 'pass', rule, terms: null, subject: null, carry: 'both', notice, tls: null, recipients }
 }
 
 function recipientFacts(policy: Policy, recipient: IntakeRecipient) {

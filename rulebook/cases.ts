@@ -2,6 +2,7 @@ import { type Address, domainOf, parseAddress } from '../protocol/identifiers.ts
 import { kindByName, kindByType } from './attachment-kind.ts'
 import { formatDuration, parseDuration } from './duration.ts'
 import type { Label, OutboundFacts, ReleaseFacts } from './facts.ts'
+import { defaultNotice, noticeNames } from './notice.ts'
 import { decideOutbound } from './outbound.ts'
 import type { Policy } from './policy.ts'
 import { decideRelease } from './release.ts'
@@ -35,6 +36,7 @@ function outboundCase(policy: Policy, test: OutboundTest, index: number): CaseRe
   const seal = verdict.kind === 'seal' ? verdict : null
   const ttl = seal === null ? undefined : formatDuration(seal.terms.ttlSeconds)
   const wanted = test.ttl === undefined ? null : parseDuration(test.ttl)
+  const notice = seal === null ? undefined : (seal.notice ?? defaultNotice).name
   const observed = (verdict.observed ?? []).map(({ rule }) => rule)
   const passed =
     verdict.kind === test.expect &&
@@ -43,11 +45,13 @@ function outboundCase(policy: Policy, test: OutboundTest, index: number): CaseRe
     (test.subject ?? seal?.subject) === seal?.subject &&
     (test.tls === undefined || (verdict.kind === 'pass' && verdict.tls !== undefined)) &&
     (test.carry === undefined || test.carry === (seal?.carry ?? 'both')) &&
+    (test.notice === undefined || noticeNames(test.notice).join(', ') === notice) &&
     (test.observed === undefined || sameNames(test.observed, observed))
   const came = {
     ...(test.subject === undefined ? {} : { subject: seal?.subject ?? 'the original' }),
     ...(test.carry === undefined ? {} : { carry: seal?.carry ?? 'both' }),
     ...(verdict.kind === 'pass' && verdict.tls !== undefined ? { tls: 'required' as const } : {}),
+    ...(test.notice === undefined || notice === undefined ? {} : { notice }),
     ...(test.observed === undefined ? {} : { observed }),
   }
   const actual = worded(verdict.kind, verdict.rule, ttl) + more(came)
@@ -66,12 +70,19 @@ function sameNames(some: readonly string[], others: readonly string[]): boolean 
   return JSON.stringify([...new Set(some)].sort()) === JSON.stringify([...others].sort())
 }
 
-function more({ subject, carry, tls, observed }: Pick<OutboundTest, 'subject' | 'carry' | 'tls' | 'observed'>): string {
+function more({
+  subject,
+  carry,
+  tls,
+  notice,
+  observed,
+}: Pick<OutboundTest, 'subject' | 'carry' | 'tls' | 'notice' | 'observed'>): string {
   const names = observed?.length === 0 ? 'none' : `'${observed?.join("', '")}'`
   return (
     (subject === undefined ? '' : ` under the subject '${subject}'`) +
     (carry === undefined ? '' : `, carry ${carry}`) +
     (tls === undefined ? '' : ', with TLS required') +
+    (notice === undefined ? '' : `, notice ${noticeNames(notice).join(', ')}`) +
     (observed === undefined ? '' : `, observed by ${names}`)
   )
 }

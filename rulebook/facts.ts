@@ -1,5 +1,6 @@
 import type { Terms } from '../protocol/gateway-api.ts'
 import type { AttachmentKind } from './attachment-kind.ts'
+import type { NoticeChoice } from './notice.ts'
 import type { Carry, TlsDemand } from './policy.ts'
 
 /** What an `outbound` rule can see of a message, one recipient at a time. All of it is bounded by whoever fills it in. */
@@ -120,6 +121,8 @@ export type OutboundVerdict = (
       readonly subject?: string
       /** Absent: `both`. */
       readonly carry?: Carry
+      /** Absent: built in, in English. */
+      readonly notice?: NoticeChoice
     }
   | {
       readonly kind: 'pass'

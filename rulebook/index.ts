@@ -14,6 +14,7 @@ export {
 export type { Observation, OutboundFacts, OutboundVerdict, ReleaseFacts } from './facts.ts'
 export type { Fault } from './fault.ts'
 export { type Examined, examinePolicy, type Loaded, loadPolicy } from './load.ts'
+export { defaultNotice, isNoticeLanguage, type NoticeChoice, type NoticeLanguage, noticeLanguages } from './notice.ts'
 export { decideOutbound } from './outbound.ts'
 export type { OutboundReads } from './outbound-reads.ts'
 export type { Carry, Policy, TlsDemand } from './policy.ts'

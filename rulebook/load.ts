@@ -7,6 +7,8 @@ import { readDocument, type Tree } from './document.ts'
 import { parseDuration } from './duration.ts'
 import { type Fault, placed, type Spot } from './fault.ts'
 import { type Groups, memberOf } from './groups.ts'
+import { defaultNotice, isNoticeLanguage, type NoticeChoice, noticeNames } from './notice.ts'
+import { noticeFaults } from './notice-check.ts'
 import { readsOfRules } from './outbound-reads.ts'
 import type { OutboundRule, Policy, ReleaseRule } from './policy.ts'
 import { unreachable } from './reach.ts'
@@ -58,7 +60,7 @@ function read(text: string): Reading {
   if (shaped.kind === 'misshapen') return { policy: null, spots: shaped.spots, cases: [] }
   const { tree } = document
   const { file } = shaped
-  const spots: Spot[] = [...unsound(file, tree)]
+  const spots: Spot[] = [...unsound(file, tree), ...noticeFaults(file, tree, text)]
   const known = outboundVariablesOf(Object.keys(file.groups ?? {}))
   const outbound = file.outbound.map((rule, index) => {
     return conditionAt(rule.when, ['outbound', index, 'when'], tree, text, known, releaseVariables, spots)
@@ -85,19 +87,25 @@ function policyOf(
   outbound: readonly CheckedCondition[],
   release: readonly CheckedCondition[],
 ): Policy {
+  const notices = noticesIn(file)
   const org = parseOrgId(file.organization)
   // The schema's pattern is the same language.
   if (org === null) throw new Error('an organization id that fits the schema does not parse')
-  const rules = file.outbound.map((rule, index) => outboundRule(rule, outbound[index]))
+  const rules = file.outbound.map((rule, index) => outboundRule(rule, outbound[index], notices))
   return {
     org,
     hash: createHash('sha256').update(text, 'utf8').digest('hex'),
     domains: file.domains,
     groups: groupsIn(file),
     ttl: { defaultSeconds: seconds(file.ttl.default), capSeconds: seconds(file.ttl.cap) },
+    notices,
     outbound: rules,
     reads: readsOfRules(rules),
-    sealing: { subject: file.sealing?.subject ?? null, carry: file.sealing?.carry ?? 'both' },
+    sealing: {
+      subject: file.sealing?.subject ?? null,
+      carry: file.sealing?.carry ?? 'both',
+      notice: noticeOf(file.sealing?.notice, notices) ?? defaultNotice,
+    },
     default: file.default,
     release: file.release
       .map((rule, index) => releaseRule(rule, release[index]))
@@ -113,7 +121,32 @@ function groupsIn(file: PolicyFile): Groups {
   )
 }
 
-function outboundRule(rule: PolicyFile['outbound'][number], checked: CheckedCondition | undefined): OutboundRule {
+function noticesIn(file: PolicyFile): Policy['notices'] {
+  return new Map(
+    Object.entries(file.notices ?? {}).map(([name, { language, text, html }]): [string, NoticeChoice] => {
+      return [name, { name, languages: [language], own: { text, html } }]
+    }),
+  )
+}
+
+function noticeOf(written: string | readonly string[] | undefined, own: Policy['notices']): NoticeChoice | null {
+  if (written === undefined) return null
+  const names = noticeNames(written)
+  const [first, ...others] = names.filter(isNoticeLanguage)
+  if (first !== undefined) {
+    const english = first === 'en' && others.length === 0
+    return english ? defaultNotice : { name: names.join(', '), languages: [first, ...others], own: null }
+  }
+  const found = own.get(names[0] ?? '')
+  if (found === undefined) throw new Error('a notice that is not there was not found faulty')
+  return found
+}
+
+function outboundRule(
+  rule: PolicyFile['outbound'][number],
+  checked: CheckedCondition | undefined,
+  notices: Policy['notices'],
+): OutboundRule {
   const named = { name: rule.name, condition: conditionIn(checked), observe: rule.observe ?? false }
   if (rule.then === 'pass') return { ...named, verdict: 'pass', tls: rule.tls === undefined ? null : 'next-hop' }
   if (rule.then === 'refuse') return { ...named, verdict: 'refuse', because: rule.because ?? '' }
@@ -124,6 +157,7 @@ function outboundRule(rule: PolicyFile['outbound'][number], checked: CheckedCond
     wish: rule.wish ?? true,
     subject: rule.subject ?? null,
     carry: rule.carry ?? null,
+    notice: noticeOf(rule.notice, notices),
   }
 }
 

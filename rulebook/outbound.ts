@@ -1,5 +1,6 @@
 import { type Bindings, outboundBindings } from './bindings.ts'
 import type { Observation, OutboundFacts, OutboundVerdict } from './facts.ts'
+import { defaultNotice } from './notice.ts'
 import { DEFAULT_RULE, type OutboundRule, type Outside, type Policy, ruleInError } from './policy.ts'
 
 const NO_RULE = "This organization's policy does not let this message leave."
@@ -80,11 +81,13 @@ function sealed(
 ): OutboundVerdict {
   const subject = said?.subject ?? policy.sealing.subject
   const carry = said?.carry ?? policy.sealing.carry
+  const notice = said?.notice ?? policy.sealing.notice
   return {
     kind: 'seal',
     rule,
     terms: { ttlSeconds, proof: 'code' },
     ...(subject === null ? {} : { subject }),
     ...(carry === 'both' ? {} : { carry }),
+    ...(notice === defaultNotice ? {} : { notice }),
   }
 }

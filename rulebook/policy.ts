@@ -1,6 +1,7 @@
 import type { OrgId } from '../protocol/identifiers.ts'
 import type { Condition } from './condition.ts'
 import type { Groups } from './groups.ts'
+import type { NoticeChoice } from './notice.ts'
 import type { OutboundReads } from './outbound-reads.ts'
 
 /** How the sealed copy reaches its reader: attached to the mail, kept for the link, or both. */
@@ -17,6 +18,7 @@ export type Outside = {
   /** In the place of the subject; null: the subject stays. */
   readonly subject: string | null
   readonly carry: Carry
+  readonly notice: NoticeChoice
 }
 
 /** One rule for mail that leaves. */
@@ -54,6 +56,8 @@ export type Policy = {
   readonly domains: readonly string[]
   readonly groups: Groups
   readonly ttl: { readonly defaultSeconds: number; readonly capSeconds: number }
+  /** The organization's own, by name. */
+  readonly notices: ReadonlyMap<string, NoticeChoice>
   /** In the order of the file: the first that matches decides. */
   readonly outbound: readonly OutboundRule[]
   /** What of a mail those rules look at. */

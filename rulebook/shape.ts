@@ -4,6 +4,7 @@ import { clipped, plainOf, type Tree, treeAt } from './document.ts'
 import type { Attachment, Label } from './facts.ts'
 import type { Spot } from './fault.ts'
 import { nearest } from './nearest.ts'
+import type { NoticeLanguage, OwnNotice } from './notice.ts'
 import type { Carry } from './policy.ts'
 
 const fits = new Ajv({
@@ -20,7 +21,8 @@ export type PolicyFile = {
   readonly domains: readonly string[]
   readonly groups?: Readonly<Record<string, readonly string[]>>
   readonly ttl: { readonly default: string; readonly cap: string }
-  readonly sealing?: { readonly subject?: string; readonly carry?: Carry }
+  readonly sealing?: { readonly subject?: string; readonly carry?: Carry; readonly notice?: string | readonly string[] }
+  readonly notices?: Readonly<Record<string, OwnNotice & { readonly language: NoticeLanguage }>>
   readonly outbound: readonly OutboundEntry[]
   readonly default: 'seal' | 'pass' | 'refuse'
   readonly release: readonly ReleaseEntry[]
@@ -37,6 +39,7 @@ type OutboundEntry = {
   readonly subject?: string
   readonly carry?: Carry
   readonly tls?: 'required'
+  readonly notice?: string | readonly string[]
   readonly because?: string
 }
 
@@ -56,6 +59,7 @@ export type OutboundTest = {
   readonly subject?: string
   readonly carry?: Carry
   readonly tls?: 'required'
+  readonly notice?: string | readonly string[]
   readonly observed?: readonly string[]
 }
 

@@ -90,7 +90,7 @@ function* names(file: PolicyFile, tree: Tree): Generator<Spot> {
 /** Fields that a rule's verdict does not use: an officer would believe that they do something. */
 function* idle(file: PolicyFile, tree: Tree): Generator<Spot> {
   for (const [index, rule] of file.outbound.entries()) {
-    for (const field of ['ttl', 'wish', 'subject', 'carry'] as const) {
+    for (const field of ['ttl', 'wish', 'subject', 'carry', 'notice'] as const) {
       if (rule[field] !== undefined && rule.then !== 'seal') {
         yield spotAt(tree, ['outbound', index, field], `'${field}' does nothing with '${rule.then}'`, 'remove it')
       }
@@ -138,7 +138,7 @@ function* testNames(file: PolicyFile, tree: Tree): Generator<Spot> {
   }
   yield* observedNames(file, tree)
   for (const [index, test] of file.tests.outbound.entries()) {
-    for (const field of ['ttl', 'subject', 'carry'] as const) {
+    for (const field of ['ttl', 'subject', 'carry', 'notice'] as const) {
       if (test[field] === undefined || test.expect === 'seal') continue
       const path = ['tests', 'outbound', index, field]
       yield spotAt(tree, path, `'${field}' can only be expected of 'seal'`, 'remove it')

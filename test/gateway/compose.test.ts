@@ -7,7 +7,7 @@ import { base64Lines, base64Size, base64Stream } from '../../gateway/base64-line
 import { createComposer, type SealedParts } from '../../gateway/compose.ts'
 import { reachesNoRecipient } from '../../gateway/header.ts'
 import { headerTable, renderTable } from '../../gateway/header-table.ts'
-import { loadNoticeTemplates } from '../../gateway/notice.ts'
+import { loadNoticeTemplates } from '../../gateway/notice-template.ts'
 import type { Address } from '../../protocol/identifiers.ts'
 import { readCorpus } from './corpus.ts'
 import { copyOf, fieldsIn, octetsOf, partsOf } from './sealed-mail.ts'

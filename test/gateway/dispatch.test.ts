@@ -186,6 +186,7 @@ t.test('what of a sealed mail stays outside is up to its rule', async (t) => {
     `  - name: ${name}\n    when: "'${name}' in message.tags"\n    then: seal\n    ${more}`
   await addRule(office, rule('hush', 'subject: Vertrauliche Nachricht von Büro & Söhne'))
   await addRule(office, rule('slim', 'carry: mail'))
+  await addRule(office, rule('zweisprachig', 'notice: [de, en]'))
   await addRule(office, rule('thin', 'carry: link\n    ttl: 1h'))
   const send = (to: string[], subject: string) => office.send('anna@acme.example', to, letter({ subject }))
   await until(async () => {
@@ -220,6 +221,12 @@ t.test('what of a sealed mail stays outside is up to its rule', async (t) => {
     t.match(reply, /^250/)
     t.equal(await attached(), 0)
     t.ok(kept(reply))
+  })
+  await t.test('the notice in the languages of the rule', async (t) => {
+    await send(['a@example.org'], '[zweisprachig] Offer')
+    const { text, headers } = await simpleParser(office.mails.at(-1)?.text ?? '')
+    t.match(text, /hat Ihnen eine geschützte Nachricht gesendet[\s\S]*sent you a protected message/)
+    t.equal(headers.get('content-language'), 'de, en')
   })
   await t.test('by both where no rule says otherwise', async (t) => {
     const reply = await send(['a@example.org'], 'Offer')

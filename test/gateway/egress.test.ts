@@ -5,8 +5,9 @@ import { createComposer, type PassParts, type SealedParts } from '../../gateway/
 import type { OutgoingMail } from '../../gateway/courier.ts'
 import { createEgress, EgressViolation } from '../../gateway/egress.ts'
 import { answerTo } from '../../gateway/error.ts'
-import { loadNoticeTemplates } from '../../gateway/notice.ts'
+import { loadNoticeTemplates } from '../../gateway/notice-template.ts'
 import type { Address } from '../../protocol/identifiers.ts'
+import { type NoticeChoice, noticeLanguages } from '../../rulebook/index.ts'
 import { readCorpus } from './corpus.ts'
 import { copyOf, fieldsIn, octetsOf, partsOf } from './sealed-mail.ts'
 
@@ -70,6 +71,84 @@ t.test('names that need quoting, coding or escaping pass as well', async (t) => 
     const some = partsOf('To: bo@example.org\r\nSubject: x\r\n\r\n', extra)
     t.equal((await look(await octetsOf(composer.sealed(some)), some)).check, null)
   }
+})
+
+const own: NoticeChoice = {
+  name: 'ours',
+  languages: ['de'],
+  own: {
+    text: 'Grüße ({organization}) {sender}{expires}\n{link}{origin}\n{recipients}\n\n- {sender}\n{attachment}',
+    html: '<p>{organization}{sender}{expires}</p><p>{recipients}</p>{sender}<a href="{link}">{link}</a> &uuml;{attachment}',
+  },
+}
+const notices: readonly NoticeChoice[] = [
+  ...noticeLanguages.map((language): NoticeChoice => ({ name: language, languages: [language], own: null })),
+  { name: 'de, en', languages: ['de', 'en'], own: null },
+  own,
+]
+
+t.test('every language and an own notice pass, on every day of the year and for every time to live', async (t) => {
+  const names = [
+    'Acme (Holding) & "Söhne" <x>',
+    'A',
+    'Acme'.repeat(25),
+    `${'é'.repeat(99)} 🙂🙂`,
+    ' a\tb\u0000c ',
+    '- bo@example.org',
+  ]
+  const recipients = Array.from({ length: 30 }, (_, i) => `p${i}@example.org` as Address)
+  for (const notice of notices) {
+    for (let day = 0; day < 366; day += 5) {
+      const now = new Date(Date.UTC(2027, 0, 1 + day, day % 24, day % 60))
+      const minutes = [1, 2, 119, 120, 150, 2879, 2880, 129_600][day % 8] ?? 1
+      const expiresAt = new Date(now.getTime() + minutes * 60_000).toISOString()
+      const to = day % 2 === 0 ? recipients.join(', ') : ''
+      const parts = partsOf(`To: ${to}\r\nFrom: anna@acme.example\r\n\r\n`, {
+        ...{ notice, now, expiresAt, organization: names[day % names.length] ?? 'A' },
+        recipients: day % 4 === 0 ? recipients : ['p1@example.org' as Address, 'anna@acme.example' as Address],
+        sealed: day % 3 === 0 ? null : copyOf(30),
+        ...(day % 7 === 0 ? { sender: null } : {}),
+      })
+      const { check } = await look(await octetsOf(composer.sealed(parts)), parts)
+      if (check !== null) t.fail(`${notice.name}, ${expiresAt}, ${parts.organization}: ${check}`)
+    }
+  }
+  t.pass(`${notices.length} notices`)
+})
+
+t.test('a notice in another language than policy says, or with other values, is stopped', async (t) => {
+  for (const notice of notices) {
+    const parts = partsOf(message, { notice })
+    const mail = async (extra: Partial<SealedParts>) => await octetsOf(composer.sealed({ ...parts, ...extra }))
+    const other = notices.find(({ name }) => name !== notice.name)
+    const wrong: [string, Buffer][] = [
+      ['another notice', await mail(other === undefined ? {} : { notice: other })],
+      ['another expiry', await mail({ expiresAt: '2026-12-23T14:05:00.000Z' })],
+      ['another sender', await mail({ sender: 'eve@acme.example' as Address })],
+      ['another organization', await mail({ organization: 'Acme Bank' })],
+      ['another link', await mail({ link: parts.link.replace('mail.', 'evil.') })],
+      [
+        'another opener',
+        await mail({ recipients: ['eve@example.org' as Address], fields: fieldsIn('To: eve@example.org\r\n\r\n') }),
+      ],
+      ['as if by link', await mail({ sealed: null })],
+    ]
+    for (const [what, octets] of wrong) t.type((await look(octets, parts)).check, 'string', `${notice.name}: ${what}`)
+  }
+})
+
+t.test('any altered octet of a coded notice is stopped', async (t) => {
+  const parts = partsOf(message, { notice: { name: 'fr', languages: ['fr'], own: null } })
+  const octets = await octetsOf(composer.sealed(parts))
+  const end = octets.indexOf('application/vnd.sealpost')
+  for (let place = octets.indexOf('\r\n\r\n'); place < end; place += 3) {
+    const altered = Buffer.from(octets)
+    altered[place] = (altered[place] ?? 0) ^ (1 << randomInt(8))
+    const { passed } = await look(altered, parts)
+    if (passed.length > 0)
+      t.fail(`octet ${place}: ${JSON.stringify(altered.toString('latin1', place - 20, place + 20))}`)
+  }
+  t.pass('none left')
 })
 
 t.test('any altered octet is stopped, and none at or behind it leaves', async (t) => {

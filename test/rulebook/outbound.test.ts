@@ -236,3 +236,23 @@ t.test('a text too long for a regular expression is an error, not a wait', async
   t.match(decideOutbound(policy, mail({ subject: 'a'.repeat(16_000) })), { kind: 'seal', rule: 'default' })
   t.ok(performance.now() - before < 1000, 'linear time')
 })
+
+t.test('the notice is what the rule says, else what the file says, else English', async (t) => {
+  const notices = '{ ours: { language: nl, text: "Hier: {link}", html: \'<p><a href="{link}">{link}</a></p>\' } }'
+  const policy = policyOf({
+    notices,
+    sealing: '{ notice: [de, en] }',
+    outbound: [
+      '{ name: fr, when: message.list, then: seal, notice: fr }',
+      '{ name: en, when: message.report, then: seal, notice: en }',
+      '{ name: own, when: message.signed, then: seal, notice: ours }',
+    ],
+  })
+  t.match(decideOutbound(policy, mail()), { notice: { name: 'de, en', languages: ['de', 'en'], own: null } })
+  t.match(decideOutbound(policy, mail({ list: true })), { notice: { languages: ['fr'] } })
+  t.notHas(decideOutbound(policy, mail({ report: true })), 'notice')
+  t.match(decideOutbound(policy, mail({ signed: true })), {
+    notice: { name: 'ours', languages: ['nl'], own: { text: 'Hier: {link}' } },
+  })
+  t.notHas(decideOutbound(policyOf({}), mail()), 'notice')
+})

@@ -9,6 +9,7 @@ export function policyText(parts: {
   readonly ttl?: string
   readonly sealing?: string
   readonly groups?: string
+  readonly notices?: string
 }): string {
   const release = parts.release ?? [`{ name: all, when: true, then: allow }`]
   return [
@@ -18,6 +19,7 @@ export function policyText(parts: {
     `ttl: ${parts.ttl ?? '{ default: 30d, cap: 90d }'}`,
     ...(parts.groups === undefined ? [] : [`groups: ${parts.groups}`]),
     ...(parts.sealing === undefined ? [] : [`sealing: ${parts.sealing}`]),
+    ...(parts.notices === undefined ? [] : [`notices: ${parts.notices}`]),
     `outbound: [${(parts.outbound ?? []).join(', ')}]`,
     `default: ${parts.otherwise ?? 'seal'}`,
     `release: [${release.join(', ')}]`,
