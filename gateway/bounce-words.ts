@@ -1,4 +1,5 @@
 import type { BounceParts } from './bounce.ts'
+import { isTooLarge } from './by-link.ts'
 import { type RecipientResult, replyLine } from './courier.ts'
 
 /** RFC 3464 2.3.3. `relayed`: handed to a next hop that tells nothing further. */
@@ -70,7 +71,9 @@ function advice(result: RecipientResult): string {
   const code = result.enhanced.slice(2)
   if (/^1\.[1236]$/.test(code)) return 'There is no such address. Check how it is written, then send again.'
   if (/^2\.2$/.test(code)) return 'The mailbox is full. Reach the person in another way, or try later.'
-  if (/^(?:2\.3|3\.4)$/.test(code)) return 'The message is too large. Send it in smaller parts.'
+  if (isTooLarge(result)) {
+    return 'The message is too large for the next mail server. Send it in smaller parts, or ask your administrator, who can let sealed messages of that size go by link (carry, carryLimit).'
+  }
   if (/^4\.7$/.test(code))
     return 'It was tried for as long as messages are kept. Reach the person in another way, or send it again.'
   if (/^6\.7$/.test(code))

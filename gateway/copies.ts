@@ -22,6 +22,8 @@ export type Copies = {
    * resolves: for mails that do not carry their envelope. Without it the call may run beside the delivery.
    */
   put(id: EnvelopeId, copy: SealedCopy, options: { readonly durable: boolean }): Promise<void>
+  /** Makes the copy that is there durable: for a mail that is not to carry its envelope after all. False if there is none. */
+  settle(id: EnvelopeId): Promise<boolean>
   /** The copy, or null. */
   get(id: EnvelopeId): Promise<StoredCopy | null>
   has(id: EnvelopeId): Promise<boolean>
@@ -59,24 +61,40 @@ export async function createFolderCopies(folder: string): Promise<Copies> {
     }
   }
 
+  const putFile = async (id: EnvelopeId, { bytes, path }: Pick<SealedCopy, 'bytes' | 'path'>, durable: boolean) => {
+    const draft = join(drafts, `${checked(id)}.${randomBytes(3).toString('hex')}`)
+    try {
+      if (bytes !== null) await writeBytes(draft, bytes, durable)
+      else if (path !== null) await linkFile(draft, path, durable)
+      const newShard = await place(draft, id)
+      if (durable) await syncFolder(shardOf(id))
+      if (durable && newShard) await syncFolder(folder)
+      small.delete(id)
+    } catch (error) {
+      await rm(draft, { force: true })
+      throw error
+    }
+  }
+
   return {
     async put(id, copy, { durable }) {
-      const draft = join(drafts, `${checked(id)}.${randomBytes(3).toString('hex')}`)
       const { bytes } = copy
+      if (bytes === null || bytes.length > SMALL || durable) return putFile(id, copy, durable)
+      checked(id)
+      await small.put(id, bytes)
+      if (existsSync(pathOf(id))) await rm(pathOf(id), { force: true })
+    },
+    async settle(id) {
+      const octets = small.get(checked(id))
+      if (octets !== null) {
+        await putFile(id, { bytes: octets, path: null }, true)
+        return true
+      }
       try {
-        if (bytes !== null && bytes.length <= SMALL && !durable) {
-          await small.put(id, bytes)
-          if (existsSync(pathOf(id))) await rm(pathOf(id), { force: true })
-          return
-        }
-        if (bytes !== null) await writeBytes(draft, bytes, durable)
-        else if (copy.path !== null) await linkFile(draft, copy.path, durable)
-        const newShard = await place(draft, id)
-        if (durable) await syncFolder(shardOf(id))
-        if (durable && newShard) await syncFolder(folder)
-        small.delete(id)
+        for (const path of [pathOf(id), shardOf(id), folder]) await syncFolder(path)
+        return true
       } catch (error) {
-        await rm(draft, { force: true })
+        if (isMissing(error)) return false
         throw error
       }
     },
@@ -129,7 +147,7 @@ export async function createFolderCopies(folder: string): Promise<Copies> {
 }
 
 /** No other name ever becomes a path. */
-function checked(id: EnvelopeId): string {
+function checked(id: EnvelopeId): EnvelopeId {
   if (parseEnvelopeId(id) === null) throw new Error('not an envelope id')
   return id
 }

@@ -1,6 +1,8 @@
 import type { ConfirmRequest, OutcomeRequest } from '../protocol/gateway-api.ts'
 import type { EnvelopeId } from '../protocol/identifiers.ts'
 import type { TlsDemand } from '../rulebook/index.ts'
+import { type ByLink, isTooLarge, keepByLink, keepsByLink } from './by-link.ts'
+import type { Copies } from './copies.ts'
 import { type OutgoingMail, type RecipientResult, replyLine } from './courier.ts'
 import { wishesOf } from './dsn.ts'
 import { EgressViolation } from './egress.ts'
@@ -15,7 +17,7 @@ import type { Known, Spool } from './spool.ts'
 import { type Fates, fateOf } from './spool-attempt.ts'
 import { newSpoolId, type SpoolEntry } from './spool-entry.ts'
 import { returnedFields } from './spool-notice.ts'
-import type { Tally } from './tally.ts'
+import type { Failed, Tally } from './tally.ts'
 
 /** One mail, ready to leave, for the recipients of one envelope. */
 export type Shipment = {
@@ -28,10 +30,13 @@ export type Shipment = {
   readonly sealed: ConfirmRequest['sealed'] | null
   /** Without which it may not leave. */
   readonly tls: TlsDemand | null
+  /** In its place, for those for whom the next hop finds it too large; null: there is no other. */
+  readonly byLink: ByLink | null
 }
 
 export type DeliveryParts = {
   readonly keyServer: Pick<KeyServer, 'confirm' | 'outcome'>
+  readonly copies: Pick<Copies, 'settle'>
   readonly spool: Pick<Spool, 'put'>
   readonly metrics: Metrics
   readonly log: Log
@@ -49,7 +54,7 @@ export type Voyage = {
 /**
  * Confirm, deliver, record: in this order, because what a recipient holds must be confirmed before, and what was sent must be known before
  * anything else is sent or said. Fills the tally. Rejects, with nothing delivered, if it cannot be confirmed. Where the answer to the content
- * does not come in time, or is lost, the mail goes into the spool.
+ * does not come in time, or is lost, the mail goes into the spool. Those for whom the next hop finds it too large get it by link, where it may go so.
  */
 export async function ship(
   parts: DeliveryParts,
@@ -62,20 +67,25 @@ export async function ship(
   await confirm(parts, org, shipment)
   const flight = takeOff(voyage, shipment)
   if ((await inTime(flight, deadline)) === 'late') {
-    const ending = flight.ended.then((results) => fatesOf(recipients, results))
+    const ending = flight.ended.then((results) => fatesOf(shipment, results))
     if (await spool(parts, voyage, shipment, { kind: 'under-way', ending, stop: flight.stop })) return
     flight.stop()
   }
   const results = (await flight.ended).map((result) => (deadline.aborted ? tooLate(result) : result))
   const lost = recipients.filter((_, index) => results[index]?.outcome === 'unknown')
-  const fates = fatesOf(recipients, results)
+  const fates = fatesOf(shipment, results)
   const part = { ...shipment, recipients: lost }
   const kept = lost.length > 0 && (await spool(parts, voyage, part, { kind: 'ended', fates }))
   const outcomes: Promise<void>[] = []
+  const tooLarge: Failed[] = []
   for (const [index, recipient] of recipients.entries()) {
     const result = results[index]
     if (result === undefined) throw new Error('the courier left a recipient without a result')
     if (kept && result.outcome === 'unknown') continue
+    if (shipment.byLink !== null && isTooLarge(result)) {
+      tooLarge.push({ id, recipient, result })
+      continue
+    }
     parts.metrics.outcome(result.outcome, 1)
     if (result.outcome === 'failed') tally.failed.push({ id, recipient, result })
     else {
@@ -85,6 +95,29 @@ export async function ship(
     }
   }
   await Promise.all(outcomes)
+  if (tooLarge.length > 0) await shipByLink(parts, voyage, shipment, tooLarge, deadline)
+}
+
+/** The same for those for whom it was too large, once the copy that the link leads to is safe. */
+async function shipByLink(
+  parts: DeliveryParts,
+  voyage: Voyage,
+  shipment: Shipment,
+  tooLarge: readonly Failed[],
+  deadline: AbortSignal,
+): Promise<void> {
+  const { org, intake, tally } = voyage
+  const { id, byLink, mail } = shipment
+  if (byLink === null || !(await parts.copies.settle(id))) {
+    parts.metrics.outcome('failed', tooLarge.length)
+    tally.failed.push(...tooLarge)
+    return
+  }
+  const recipients = tooLarge.map(({ recipient }) => recipient)
+  parts.metrics.byLink(recipients.length)
+  const fields = { org: org.id, intake: intake.id, envelope: id, size: mail.size, recipients: recipients.length }
+  parts.log.info('the next hop finds a mail too large, it goes by link', fields)
+  await ship(parts, voyage, { ...shipment, recipients, mail: byLink(), byLink: null }, deadline)
 }
 
 /** Confirms, and leaves the delivery to the spool. Rejects, with nothing kept, if either cannot be done. */
@@ -92,7 +125,7 @@ export async function keep(parts: DeliveryParts, voyage: Voyage, shipment: Shipm
   const { org, tally } = voyage
   await confirm(parts, org, shipment)
   try {
-    await parts.spool.put(entryOf(voyage, shipment), shipment.mail, { kind: 'confirmed' })
+    await parts.spool.put(await entryOf(voyage, shipment), shipment.mail, { kind: 'confirmed' })
   } catch (error) {
     // The client tries again: nothing here is to keep it away.
     const given = {
@@ -137,7 +170,7 @@ async function confirm({ keyServer }: DeliveryParts, org: Organization, shipment
 async function spool(parts: DeliveryParts, voyage: Voyage, shipment: Shipment, known: Known): Promise<boolean> {
   const { org, intake, tally } = voyage
   try {
-    await parts.spool.put(entryOf(voyage, shipment), shipment.mail, known)
+    await parts.spool.put(await entryOf(voyage, shipment), shipment.mail, known)
     tally.spooled.push(shipment.id)
     parts.log.info('the answer to a mail is awaited in the spool', {
       org: org.id,
@@ -151,7 +184,8 @@ async function spool(parts: DeliveryParts, voyage: Voyage, shipment: Shipment, k
   }
 }
 
-function entryOf({ org, intake, outside }: Voyage, { id, mail, recipients, sealed, tls }: Shipment): SpoolEntry {
+async function entryOf({ org, intake, outside }: Voyage, shipment: Shipment): Promise<SpoolEntry> {
+  const { id, mail, recipients, sealed, tls, byLink } = shipment
   const { size, smtputf8, eightBit } = mail
   return {
     ...{
@@ -168,6 +202,7 @@ function entryOf({ org, intake, outside }: Voyage, { id, mail, recipients, seale
       mail: { size, smtputf8, eightBit },
       ...(tls === null ? {} : { tls }),
       returned: returnedFields(outside),
+      ...(keepsByLink(mail, byLink) ? { byLink: await keepByLink(byLink) } : {}),
     },
     ...{ arrivedAt: intake.receivedAt.toISOString(), intake: intake.id },
   }
@@ -234,11 +269,12 @@ function undelivered(recipients: readonly string[], error: unknown): readonly Re
   }))
 }
 
-function fatesOf(recipients: readonly IntakeRecipient[], results: readonly RecipientResult[]): Fates {
+/** For the spool, which tries again by link what is too large, where it can. */
+function fatesOf({ mail, recipients, byLink }: Shipment, results: readonly RecipientResult[]): Fates {
   return new Map(
     recipients.flatMap(({ address }, index) => {
       const result = results[index]
-      return result === undefined ? [] : [[address, fateOf(result)] as const]
+      return result === undefined ? [] : [[address, fateOf(result, keepsByLink(mail, byLink))] as const]
     }),
   )
 }

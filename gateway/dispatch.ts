@@ -197,8 +197,8 @@ async function deliverEnvelope(
   const prepared = await how.preparation.prepare({ org, intake, group, envelope })
   try {
     const again = left.some(({ address }) => states.get(address) === 'unknown')
-    const { mail, sealed } = prepared
-    const shipment: Shipment = { id: envelope.id, recipients: left, mail, sealed, again, tls: group.tls }
+    const { mail, sealed, byLink } = prepared
+    const shipment: Shipment = { id: envelope.id, recipients: left, mail, sealed, byLink, again, tls: group.tls }
     if (how.mode === 'spool') await keep(parts, voyage, shipment)
     else await ship(parts, voyage, shipment, deadline)
   } finally {

@@ -99,7 +99,7 @@ export async function startGateway(config: Config, log: Log, now: () => Date = (
 
   const spooling = await openSpool({
     ...config.spool,
-    ...{ host: config.name, organizations, keyServer, providers, keyServerBreaker, metrics, log, now },
+    ...{ host: config.name, organizations, keyServer, copies, providers, keyServerBreaker, metrics, log, now },
     folder: await openSpoolFolder(config.spool),
     leaseMs: config.limits.budgetMs,
     // The rest of the connections is for clients that wait.

@@ -4,6 +4,8 @@ export type Metrics = {
   accepted(): void
   /** Recipients, by what became of their copy. */
   outcome(kind: 'sent' | 'deferred' | 'failed' | 'unknown', count: number): void
+  /** Recipients for whom the next hop found a mail too large, and to whom it goes by link. */
+  byLink(count: number): void
   /** Commands and messages that were not answered 2xx, by reason. */
   refused(reason: string): void
   /** Recipients for whom a rule that only observes would have decided. */
@@ -26,6 +28,7 @@ export function createMetrics(clock: () => number = () => performance.now()): Me
   const counts = buckets.map(() => 0)
   let accepted = 0
   let alarms = 0
+  let byLink = 0
   let inFlight = 0
   let sum = 0
   let total = 0
@@ -41,6 +44,9 @@ export function createMetrics(clock: () => number = () => performance.now()): Me
       accepted += 1
     },
     outcome: (kind, count) => add(outcomes, kind, count),
+    byLink: (count) => {
+      byLink += count
+    },
     refused: (reason) => add(refusals, reason, 1),
     observed: (org, rule, count) => add(observations, `{org="${org}",rule="${rule}"}`, count),
     alarm: () => {
@@ -64,6 +70,12 @@ export function createMetrics(clock: () => number = () => performance.now()): Me
           'counter',
           'Recipients by outcome.',
           labelled('outcome', outcomes),
+        ),
+        ...family(
+          'sealpost_gateway_by_link_total',
+          'counter',
+          'Recipients whose mail the next hop found too large, and to whom it goes by link.',
+          [['', byLink]],
         ),
         ...family('sealpost_gateway_refused_total', 'counter', 'Refusals by reason.', labelled('reason', refusals)),
         ...family(

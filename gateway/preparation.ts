@@ -1,4 +1,5 @@
 import type { ConfirmRequest, IssuedEnvelope } from '../protocol/gateway-api.ts'
+import type { ByLink } from './by-link.ts'
 import type { Composer, PassParts, SealedParts } from './compose.ts'
 import type { Copies } from './copies.ts'
 import type { OutgoingMail } from './courier.ts'
@@ -24,6 +25,8 @@ export type Order = {
 export type Prepared = {
   readonly mail: OutgoingMail
   readonly sealed: ConfirmRequest['sealed'] | null
+  /** Null where the mail carries nothing, or must. Good only once the copy is settled ({@link Copies}). */
+  readonly byLink: ByLink | null
   dispose(): Promise<void>
 }
 
@@ -66,7 +69,7 @@ async function pass(parts: PreparationParts, order: Order, fields: readonly Head
   const handled = formatLoopStamp({ org: org.id, id: envelope.id, secret: org.loopSecret })
   const passed: PassParts = { received, handled, fields, body, bodySize, eightBit, smtpUtf8 }
   const mail = parts.egress.passed(parts.composer.passed(passed), passed)
-  return { mail, sealed: null, dispose: async () => undefined }
+  return { mail, sealed: null, byLink: null, dispose: async () => undefined }
 }
 
 async function seal(parts: PreparationParts, order: Order): Promise<Prepared> {
@@ -81,10 +84,10 @@ async function seal(parts: PreparationParts, order: Order): Promise<Prepared> {
     const carried = group.carry !== 'link' && copy.sealedSize * CARRIED + AROUND <= limitOf(org)
     // A mail that does not carry its envelope must not leave before the only copy is safe.
     if (!carried || group.carry !== 'mail') await parts.copies.put(envelope.id, copy, { durable: !carried })
-    const sealedParts = partsOf(parts, order, carried ? copy : null, key)
     const { digest, sealedSize, plainSize } = copy
-    const mail = parts.egress.sealed(parts.composer.sealed(sealedParts), sealedParts)
-    return { mail, sealed: { digest, sealedSize, plainSize }, dispose: () => copy.dispose() }
+    const mail = sealedMail(parts, partsOf(parts, order, carried ? copy : null, key))
+    const byLink = carried && group.carry !== 'mail' ? () => sealedMail(parts, partsOf(parts, order, null, key)) : null
+    return { mail, sealed: { digest, sealedSize, plainSize }, byLink, dispose: () => copy.dispose() }
   } catch (error) {
     await copy.dispose()
     throw error
@@ -95,9 +98,12 @@ async function seal(parts: PreparationParts, order: Order): Promise<Prepared> {
 function composeAgain(parts: PreparationParts, order: Order, handled: Handled): Prepared {
   const copy = inMemory(handled.sealed, 0)
   const again: Order = { ...order, envelope: { ...order.envelope, id: handled.id } }
-  const sealedParts = partsOf(parts, again, copy, handled)
-  const mail = parts.egress.sealed(parts.composer.sealed(sealedParts), sealedParts)
-  return { mail, sealed: null, dispose: () => copy.dispose() }
+  const mail = sealedMail(parts, partsOf(parts, again, copy, handled))
+  return { mail, sealed: null, byLink: null, dispose: () => copy.dispose() }
+}
+
+function sealedMail({ egress, composer }: PreparationParts, sealedParts: SealedParts): OutgoingMail {
+  return egress.sealed(composer.sealed(sealedParts), sealedParts)
 }
 
 function partsOf(

@@ -1,5 +1,7 @@
 import type { ConfirmRequest, ConfirmResult } from '../protocol/gateway-api.ts'
 import type { Address, EnvelopeId } from '../protocol/identifiers.ts'
+import { isTooLarge, type KeptByLink, keptByLink } from './by-link.ts'
+import type { Copies } from './copies.ts'
 import { type OutgoingMail, type RecipientResult, replyLine } from './courier.ts'
 import { wishesOf } from './dsn.ts'
 import type { IntakeRecipient } from './intake.ts'
@@ -14,13 +16,17 @@ export type Fate =
   | { readonly kind: 'done'; readonly result: RecipientResult | null }
   /** For good; the sender is to hear of it before the key server does. */
   | { readonly kind: 'failed'; readonly result: RecipientResult }
-  | { readonly kind: 'again'; readonly result: RecipientResult }
+  /** `byLink`: from now on by link, as the mail was too large. */
+  | { readonly kind: 'again'; readonly result: RecipientResult; readonly byLink?: boolean }
   /** The sender or an officer has taken it back: nobody is told. */
   | { readonly kind: 'revoked' }
 
 export type Fates = ReadonlyMap<Address, Fate>
 
-export type AttemptParts = { readonly keyServer: Pick<KeyServer, 'confirm'> }
+export type AttemptParts = {
+  readonly keyServer: Pick<KeyServer, 'confirm'>
+  readonly copies: Pick<Copies, 'settle'>
+}
 
 export type AttemptOrder = {
   readonly org: Organization
@@ -39,55 +45,69 @@ export type AttemptOrder = {
  * what the next hop does.
  */
 export async function attemptEntry(parts: AttemptParts, order: AttemptOrder): Promise<Fates> {
-  const { entry, waiting, org } = order
+  const { entry, waiting } = order
   const wanted = new Set(waiting.map(({ address }) => address))
   const left = entry.recipients.filter(({ address }) => wanted.has(address))
   const fates = new Map<Address, Fate>()
   const allowed = order.confirmed || entry.envelope === null ? left : await confirm(parts, entry, left, fates)
   if (allowed.length === 0) return fates
-  const again = waiting.some(({ unknown }) => unknown)
-  const results = await deliver(org, order, allowed, again)
-  for (const [index, { address, mailbox }] of allowed.entries()) {
-    fates.set(address, fateOf(results[index] ?? notDelivered(mailbox, 'it was not offered')))
-  }
+  const turned = new Set(waiting.flatMap((one) => (one.byLink === true ? [one.address] : [])))
+  const whole = allowed.filter(({ address }) => !turned.has(address))
+  const linked = allowed.filter(({ address }) => turned.has(address))
+  const settled = linked.length === 0 || (entry.envelope !== null && (await parts.copies.settle(entry.envelope)))
+  if (whole.length > 0) await deliver(order, whole, null, fates)
+  if (linked.length === 0) return fates
+  if (settled && entry.byLink !== undefined) await deliver(order, linked, entry.byLink, fates)
+  else for (const { address, mailbox } of linked) fates.set(address, { kind: 'failed', result: withoutCopy(mailbox) })
   return fates
 }
 
-/** What the next hop's answer means. */
-export function fateOf(result: RecipientResult): Fate {
+function withoutCopy(mailbox: string): RecipientResult {
+  return refusedHere(mailbox, 552, '5.3.4', 'too large for the next hop, and what a link would lead to is gone')
+}
+
+/** What the next hop's answer means; `byLink`: there is a mail by link in the place of this one. */
+export function fateOf(result: RecipientResult, byLink = false): Fate {
   switch (result.outcome) {
     case 'sent':
       return { kind: 'done', result }
     case 'failed':
-      return { kind: 'failed', result }
+      if (!byLink || !isTooLarge(result)) return { kind: 'failed', result }
+      return { kind: 'again', result: { ...result, outcome: 'deferred' }, byLink }
     case 'deferred':
     case 'unknown':
       return { kind: 'again', result }
   }
 }
 
+/** Puts what comes of it into `fates`. `byLink`: this in the place of the whole mail. */
 async function deliver(
-  org: Organization,
-  { entry, open, signal }: AttemptOrder,
+  { org, entry, waiting, open, signal }: AttemptOrder,
   recipients: readonly IntakeRecipient[],
-  again: boolean,
-): Promise<readonly RecipientResult[]> {
+  byLink: KeptByLink | null,
+  fates: Map<Address, Fate>,
+): Promise<void> {
   const mailboxes = recipients.map(({ mailbox }) => mailbox)
+  let results: readonly RecipientResult[]
   try {
     const report = await org.courier.deliver({
       sender: entry.sender?.mailbox ?? '',
       recipients: mailboxes,
-      mail: { ...entry.mail, open },
+      mail: byLink === null ? { ...entry.mail, open } : keptByLink(byLink),
       wishes: wishesOf(entry.wish, recipients),
       ...(entry.tls === undefined ? {} : { tls: entry.tls }),
       signal,
       // Nobody waits for us: the answer to the dot is worth waiting for.
       onDot: () => undefined,
-      again,
+      again: waiting.some(({ unknown }) => unknown),
     })
-    return report.results
+    results = report.results
   } catch {
-    return mailboxes.map((mailbox) => notDelivered(mailbox, 'the mail could not be read from the spool', '4.3.0'))
+    results = mailboxes.map((mailbox) => notDelivered(mailbox, 'the mail could not be read from the spool', '4.3.0'))
+  }
+  for (const [index, { address, mailbox }] of recipients.entries()) {
+    const result = results[index] ?? notDelivered(mailbox, 'it was not offered')
+    fates.set(address, fateOf(result, byLink === null && entry.byLink !== undefined))
   }
 }
 

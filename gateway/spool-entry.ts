@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import type { ConfirmRequest } from '../protocol/gateway-api.ts'
 import type { Address, EnvelopeId, OrgId } from '../protocol/identifiers.ts'
 import type { TlsDemand } from '../rulebook/index.ts'
+import type { KeptByLink } from './by-link.ts'
 import type { OutgoingMail, RecipientResult } from './courier.ts'
 import type { MessageWish } from './dsn.ts'
 import type { IntakeRecipient, Mailbox } from './intake.ts'
@@ -23,6 +24,8 @@ export type SpoolEntry = {
   /** TLS without which it may not leave, on any attempt. */
   readonly tls?: TlsDemand
   readonly mail: Omit<OutgoingMail, 'open'>
+  /** In the place of the mail where the next hop finds that too large; absent: there is no other. */
+  readonly byLink?: KeptByLink
   /** The header fields that a bounce returns, each with its line end. */
   readonly returned: string
   /** RFC 3339; its life is counted from here. */
@@ -38,6 +41,8 @@ export type Waiting = {
   readonly last: RecipientResult | null
   /** An attempt lost the answer to the content, so that the mail may have arrived. */
   readonly unknown: boolean
+  /** The next hop found the mail too large: from then on the one by link is sent. */
+  readonly byLink?: boolean
   /** How it ended, where only the key server is left to be told. */
   readonly settled: 'sent' | 'failed' | null
 }

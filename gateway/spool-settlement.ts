@@ -24,7 +24,7 @@ export function settleSpooled(waiting: readonly Waiting[], fates: Fates, over: s
   for (const one of waiting) {
     if (one.settled !== null) continue
     const fate = fates.get(one.address) ?? null
-    const next = fate?.kind === 'again' ? retried(one, fate.result) : one
+    const next = fate?.kind === 'again' ? retried(one, fate) : one
     if (fate !== null && fate.kind !== 'again') settled.set(one.address, fate)
     else if (over !== null) settled.set(one.address, { kind: 'failed', result: ended(next, over) })
     else {
@@ -46,8 +46,9 @@ export function withoutFailed(settlement: SpoolSettlement, waiting: readonly Wai
   return { ...settlement, fates: kept, failed: [], again: [...again, ...failed] }
 }
 
-function retried(one: Waiting, result: RecipientResult): Waiting {
-  return { ...one, last: result, unknown: one.unknown || result.outcome === 'unknown' }
+function retried(one: Waiting, { result, byLink = false }: Extract<Fate, { kind: 'again' }>): Waiting {
+  const turned = byLink ? { byLink } : {}
+  return { ...one, ...turned, last: result, unknown: one.unknown || result.outcome === 'unknown' }
 }
 
 /** RFC 3463: 5.4.7, delivery time expired. */

@@ -1,6 +1,7 @@
 import type { Address, EnvelopeId, OrgId } from '../protocol/identifiers.ts'
 import type { ReportAction } from './bounce-words.ts'
 import type { Breaker } from './breaker.ts'
+import type { Copies } from './copies.ts'
 import type { OutgoingMail, RecipientResult } from './courier.ts'
 import { GatewayError } from './error.ts'
 import type { KeyServer } from './key-server.ts'
@@ -72,7 +73,8 @@ export type SpoolParts = SpoolOptions & {
   readonly keyServerBreaker: Breaker
   /** Deliveries at a time for one organization. */
   readonly lanes: (org: OrgId) => number
-  readonly metrics: Pick<Metrics, 'outcome'>
+  readonly copies: Pick<Copies, 'settle'>
+  readonly metrics: Pick<Metrics, 'outcome' | 'byLink'>
   readonly log: Log
   readonly now: () => Date
 }
@@ -149,7 +151,10 @@ export async function openSpool(parts: SpoolParts): Promise<Spool> {
     const settlement = await settleAndTell(entry, org, settleSpooled(waiting, fates, over), waiting)
     const untold = await reportFates(parts, entry, waiting, settlement.fates)
     const attempts = one.state.attempts + 1
-    const nextAt = nextAttempt(attempts, now, parts.pauses, Math.random())
+    const turned = [...settlement.fates.values()].filter((fate) => fate.kind === 'again' && fate.byLink === true)
+    parts.metrics.byLink(turned.length)
+    // What can be done about it is done at once.
+    const nextAt = turned.length > 0 ? now : nextAttempt(attempts, now, parts.pauses, Math.random())
     one.state = { ...one.state, attempts, nextAt, waiting: [...settlement.again, ...untold] }
     const ended = {
       ...{ org: entry.org, intake: entry.intake },

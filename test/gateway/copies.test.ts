@@ -25,6 +25,7 @@ t.test('a copy is kept, found, replaced and removed', async (t) => {
   t.equal(await copies.get(envelopeId), null)
   t.equal(await copies.has(envelopeId), false)
   t.equal(await copies.delete(envelopeId), false)
+  t.equal(await copies.settle(envelopeId), false, 'there is nothing to be made durable')
   for (const durable of [false, true]) {
     const copy = copyOf(5000)
     await copies.put(envelopeId, copy, { durable })
@@ -33,6 +34,7 @@ t.test('a copy is kept, found, replaced and removed', async (t) => {
     t.ok(stored && (await gather(stored.chunks())).equals(copy.bytes ?? Buffer.alloc(0)))
   }
   t.equal(await copies.has(envelopeId), true)
+  t.equal(await copies.settle(envelopeId), true)
   t.equal(await copies.delete(envelopeId), true)
   t.equal(await copies.has(envelopeId), false)
 })
@@ -74,6 +76,19 @@ t.test('a copy that grows or must be durable takes the place of a small one, and
   t.equal(await copies.has(envelopeId), false)
 })
 
+t.test('a copy that is settled is the same, and lies in a file that is there for good', async (t) => {
+  const folder = t.testdir()
+  const copies = await createFolderCopies(folder)
+  for (const size of [2000, 300_000]) {
+    const copy = copyOf(size)
+    await copies.put(envelopeId, copy, { durable: false })
+    t.equal(await copies.settle(envelopeId), true)
+    const stored = await copies.get(envelopeId)
+    t.ok(stored && (await gather(stored.chunks())).equals(copy.bytes ?? Buffer.alloc(0)))
+    t.equal(statSync(join(folder, envelopeId.slice(0, 1), envelopeId)).size, size)
+  }
+})
+
 t.test('a damaged database of small copies is named, with what to do', async (t) => {
   const folder = t.testdir({ 'small.sqlite': 'this is no database, and long enough to look like one'.repeat(20) })
   await t.rejects(createFolderCopies(folder), { message: /small\.sqlite cannot be opened .* move it away/ })
@@ -84,6 +99,7 @@ t.test('names that are no envelope ids never become paths', async (t) => {
   for (const name of ['../../../../etc/passwd', '..', 'a/b', '', `${envelopeId}x`]) {
     await t.rejects(copies.put(name as EnvelopeId, copyOf(100), { durable: false }))
     await t.rejects(copies.get(name as EnvelopeId))
+    await t.rejects(copies.settle(name as EnvelopeId))
     await t.rejects(copies.delete(name as EnvelopeId))
   }
 })

@@ -145,6 +145,7 @@ async function openCopies(house: House, copies: Map<string, Uint8Array>, reader:
       },
       has: async (id) => copies.has(id),
       put: () => Promise.reject(new Error('not needed here')),
+      settle: () => Promise.reject(new Error('not needed here')),
       delete: async (id) => copies.delete(id),
       close: () => undefined,
     },
