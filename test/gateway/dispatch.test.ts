@@ -2,6 +2,7 @@ import { readdirSync } from 'node:fs'
 import { readFile, writeFile } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import Database from 'better-sqlite3'
 import { simpleParser } from 'mailparser'
 import t from 'tap'
 import { composeCodeMail } from '../../keyserver/code-mail.ts'
@@ -195,7 +196,12 @@ t.test('what of a sealed mail stays outside is up to its rule', async (t) => {
     return reply.startsWith('250') && !office.mails[0]?.text.includes('protected-message')
   })
   const copies = () => readdirSync(join(office.data, 'copies'), { recursive: true, encoding: 'utf8' })
-  const kept = (reply: string) => copies().some((path) => basename(path) === idOf(reply))
+  const kept = (reply: string) => {
+    const small = new Database(join(office.data, 'copies', 'small.sqlite'), { readonly: true })
+    const row = small.prepare('select 1 from copy where id = ?').get(Buffer.from(idOf(reply), 'base64url'))
+    small.close()
+    return row !== undefined || copies().some((path) => basename(path) === idOf(reply))
+  }
   const attached = async () => (await simpleParser(office.mails.at(-1)?.text ?? '')).attachments.length
 
   await t.test('another subject, and no word of the real one anywhere', async (t) => {
