@@ -10,56 +10,65 @@ function seqOf(db: Kysely<Tables>, id: string) {
   return db.selectFrom('envelope').select('seq').where('id', '=', id)
 }
 
-/** What is asked of envelopes and what belongs to them. */
+/**
+ * What is asked of envelopes and what belongs to them. One table in every FROM, the rest by scalar subqueries: SQLite's planner looks at the
+ * values that joins are asked with, and so prepares such a statement anew each time.
+ */
 export function readStatements(db: Kysely<Tables>) {
   const recipient = db
     .selectFrom('recipient')
-    .innerJoin('envelope', 'envelope.seq', 'recipient.envelope')
-    .select([
-      'envelope.id',
-      'envelope.org',
-      'address',
-      'state',
-      'lease_gateway',
-      'lease_instance',
-      'lease_until',
-      'doubt',
+    .select(['address', 'state', 'lease_gateway', 'lease_instance', 'lease_until', 'doubt'])
+    .select((eb) => [
+      eb
+        .selectFrom('envelope')
+        .select('envelope.id')
+        .whereRef('envelope.seq', '=', 'recipient.envelope')
+        .$castTo<string>()
+        .as('id'),
+      eb
+        .selectFrom('envelope')
+        .select('envelope.org')
+        .whereRef('envelope.seq', '=', 'recipient.envelope')
+        .$castTo<string>()
+        .as('org'),
     ])
   const copy = db
     .selectFrom('copy')
-    .innerJoin('envelope', 'envelope.seq', 'copy.envelope')
-    .select(['envelope.id', 'digest', 'sealed_size', 'plain_size', 'copy.gateway', 'at'])
+    .select(['digest', 'sealed_size', 'plain_size', 'copy.gateway', 'at'])
+    .select((eb) =>
+      eb
+        .selectFrom('envelope')
+        .select('envelope.id')
+        .whereRef('envelope.seq', '=', 'copy.envelope')
+        .$castTo<string>()
+        .as('id'),
+    )
   return {
     find: statement<Id, EnvelopeRow>((slot) => withSecret(db).where('envelope.id', '=', slot('id'))),
     recipient: statement<Id & { address: string }, RecipientRow>((slot) =>
-      recipient.where('envelope.id', '=', slot('id')).where('address', '=', slot('address')),
+      recipient.where('envelope', '=', seqOf(db, slot('id'))).where('address', '=', slot('address')),
     ),
-    recipients: statement<Id, RecipientRow>((slot) => recipient.where('envelope.id', '=', slot('id'))),
-    retried: statement<{ org: string; key: string; since: number }, RecipientRow>((slot) =>
-      recipient
-        .innerJoin('retry', (join) =>
-          join.onRef('retry.envelope', '=', 'recipient.envelope').onRef('retry.address', '=', 'recipient.address'),
-        )
-        .where('retry.org', '=', slot('org'))
-        .where('retry.key', '=', slot('key'))
-        .where('retry.at', '>', slot('since'))
-        .clearSelect()
-        .select([
-          'envelope.id',
-          'envelope.org',
-          'recipient.address',
-          'state',
-          'lease_gateway',
-          'lease_instance',
-          'lease_until',
-          'doubt',
-        ]),
+    recipients: statement<Id, RecipientRow>((slot) => recipient.where('envelope', '=', seqOf(db, slot('id')))),
+    retried: statement<{ org: string; key: string; since: number }, Pick<Tables['retry'], 'envelope' | 'address'>>(
+      (slot) =>
+        db
+          .selectFrom('retry')
+          .select(['envelope', 'address'])
+          .where('org', '=', slot('org'))
+          .where('key', '=', slot('key'))
+          .where('at', '>', slot('since')),
+    ),
+    recipientOf: statement<{ envelope: number; address: string }, RecipientRow>((slot) =>
+      recipient.where('envelope', '=', slot('envelope')).where('address', '=', slot('address')),
     ),
     copy: statement<Id & { digest: string }, CopyRow>((slot) =>
-      copy.where('envelope.id', '=', slot('id')).where('digest', '=', slot('digest')),
+      copy.where('envelope', '=', seqOf(db, slot('id'))).where('digest', '=', slot('digest')),
     ),
     copies: statement<Id, CopyRow>((slot) =>
-      copy.where('envelope.id', '=', slot('id')).orderBy('at', 'desc').orderBy('digest'),
+      copy
+        .where('envelope', '=', seqOf(db, slot('id')))
+        .orderBy('at', 'desc')
+        .orderBy('digest'),
     ),
   }
 }
@@ -273,9 +282,15 @@ export function shredStatements(db: Kysely<Tables>) {
 function withSecret(db: Kysely<Tables>) {
   return db
     .selectFrom('envelope')
-    .leftJoin('secret', 'secret.envelope', 'envelope.seq')
     .selectAll('envelope')
-    .select('secret.sealed')
+    .select((eb) =>
+      eb
+        .selectFrom('secret')
+        .select('secret.sealed')
+        .whereRef('secret.envelope', '=', 'envelope.seq')
+        .$castTo<Uint8Array | null>()
+        .as('sealed'),
+    )
 }
 
 export type EnvelopeRow = Omit<Tables['envelope'], 'seq'> & { sealed: Uint8Array | null }

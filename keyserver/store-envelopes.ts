@@ -20,7 +20,10 @@ export function envelopeStatements(db: Kysely<Tables>): (run: Run) => Envelopes 
     find: async (id) => mapFirst(await s.find(run, { id }), toEnvelope),
     recipient: async (id, address) => mapFirst(await s.recipient(run, { id, address }), toRecipient),
     recipients: async (id) => (await s.recipients(run, { id })).map(toRecipient),
-    retried: async (org, key, since) => mapFirst(await s.retried(run, { org, key, since }), toRecipient),
+    retried: async (org, key, since) => {
+      const [known] = await s.retried(run, { org, key, since })
+      return known === undefined ? null : mapFirst(await s.recipientOf(run, known), toRecipient)
+    },
     copy: async (id, digest) => mapFirst(await s.copy(run, { id, digest }), toCopy),
     copies: async (id) => (await s.copies(run, { id })).map(toCopy),
     add: async (envelope) => {
