@@ -61,7 +61,7 @@ function kindByMagic(head: Uint8Array): AttachmentKind | null {
   if (text.startsWith('MZ') && text.includes('\0')) return 'program'
   const found = magics.find(([offset, octets]) => text.startsWith(octets, offset))
   if (found !== undefined) return isOfficePackage(text) ? 'office' : found[2]
-  return looksLikeText(text) ? 'text' : null
+  return looksLikeText(head) ? 'text' : null
 }
 
 const MEMBER_NAME = 30
@@ -72,7 +72,9 @@ function isOfficePackage(text: string): boolean {
   return text.startsWith('PK\x03\x04') && firsts.some((first) => text.startsWith(first, MEMBER_NAME))
 }
 
-function looksLikeText(text: string): boolean {
+/** Whether these can be the first octets of a text. */
+export function looksLikeText(head: Uint8Array): boolean {
+  const text = Buffer.from(head.buffer, head.byteOffset, head.length).toString('latin1')
   if (text === '') return false
   if (text.startsWith('\xff\xfe') || text.startsWith('\xfe\xff')) return true
   // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters that no text holds are looked for

@@ -62,7 +62,7 @@ export function createDispatch(parts: DispatchParts): (mode: DeliveryMode) => Ac
     if (org === undefined) throw new GatewayError('not-proven')
     const started = performance.now()
     const special = await recognise(parts, preparation, org, intake)
-    const decided = await issue(parts, org, intake, special)
+    const decided = await issue(parts, org, intake, special, deadline)
     if (decided.kind === 'refuse') return refuse(parts, intake, decided.refusals)
     const voyage = voyageOf(org, intake, decided.works)
     const how = { mode, preparation: special?.preparation ?? preparation }
@@ -111,11 +111,12 @@ async function issue(
   org: Organization,
   intake: Intake,
   special: Special | null,
+  deadline: AbortSignal,
 ): Promise<Decided> {
   for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
     const policy = parts.policies.get(org.id) ?? (await parts.policies.refresh(org.id))
     if (policy === null) throw new GatewayError('policy')
-    const facts = await readFacts(intake.content, intake.sender, policy)
+    const facts = await readFacts(intake.content, intake.sender, policy, deadline)
     const passed = passedAs(special?.rule ?? '', intake.recipients, policy.sealing.notice)
     const routed =
       special === null ? route(policy, facts, intake) : { kind: 'send' as const, groups: [passed], observed: [] }

@@ -1,34 +1,33 @@
 import { fields } from '../protocol/headers.ts'
 import { domainOf } from '../protocol/identifiers.ts'
-import { type OutboundFacts, type OutboundReads, type Policy, parseDuration } from '../rulebook/index.ts'
+import { type OutboundFacts, type Policy, parseDuration } from '../rulebook/index.ts'
 import { parseAddressList } from './address-list.ts'
-import { kindOf } from './attachment-kind.ts'
 import { fieldsOf, fieldValue, type Header } from './header.ts'
 import type { Content, Mailbox } from './intake.ts'
-import { isMessage, isMultipart, type Part, readPart } from './mime-part.ts'
-import { createPartScan } from './mime-parts.ts'
+import { isAttachment, type Part, readPart } from './mime-part.ts'
 import { decodeWords } from './mime-words.ts'
-import { createPartContent, type PartContent } from './part-content.ts'
+import { attachmentOf, readParts, readText } from './part-facts.ts'
 import { readLabels } from './sensitivity-labels.ts'
 
 export type MessageFacts = OutboundFacts['message']
 
 /** Characters of a subject that rules see, and in which tags are looked for. */
 const SUBJECT_LIMIT = 4096
-const NOTHING = new Uint8Array()
 
 /**
  * What the rules of `policy` can see of a message (rulebook/facts.ts), the same for all its recipients; what none of them looks at is not found
- * out. Whatever the octets are, it resolves, in time linear in their number; only a scratch file that cannot be read makes it reject.
+ * out. Whatever the octets are, it resolves, in time linear in their number; only a scratch file that cannot be read makes it reject, and the
+ * end of `deadline` while a long text is looked through.
  */
 export async function readFacts(
   content: Content,
   sender: Mailbox | null,
   { domains, reads }: Pick<Policy, 'domains' | 'reads'>,
+  deadline?: AbortSignal,
 ): Promise<MessageFacts> {
   const { header } = content
   const message = readPart(header)
-  const { parts, malformed, attachments } = await readParts(content, message, reads)
+  const { parts, malformed, contents } = await readParts(content, message, reads)
   const subject = decodeWords(fieldValue(header, 'subject') ?? '').slice(0, SUBJECT_LIMIT)
   const tags = readTags(subject)
   return {
@@ -40,7 +39,8 @@ export async function readFacts(
     tags,
     headers: readHeaders(header),
     size: content.size,
-    attachments,
+    attachments: parts.filter(isAttachment).map((part) => attachmentOf(part, contents.get(part))),
+    ...(await readText(reads, subject, contents, !malformed, deadline)),
     nullSender: sender === null,
     report: message.type === 'multipart/report',
     autoReply: isAutoReply(header),
@@ -51,31 +51,6 @@ export async function readFacts(
     malformed: malformed || message.doubtful || header.fields.some((field) => field.key === ''),
     ttlWish: readTtlWish(header, tags),
   }
-}
-
-/** The parts by their headers, and what their bodies say as far as rules ask. */
-async function readParts(content: Content, message: Part, reads: OutboundReads) {
-  const contents = new Map<Part, PartContent>()
-  const scan = createPartScan(message, (part) => {
-    if (!isAttachment(part) || !(reads.kinds || reads.contents)) return null
-    const own = createPartContent(part, reads.contents)
-    contents.set(part, own)
-    return own
-  })
-  if (isMultipart(message) || isMessage(message) || contents.size > 0) {
-    if (content.octets !== null) scan.feed(content.octets.subarray(content.header.end))
-    else for await (const chunk of content.body()) scan.feed(chunk)
-  }
-  const { parts, malformed } = scan.finish()
-  const attachments = parts.filter(isAttachment).map((part) => {
-    const seen = contents.get(part)?.finish() ?? {
-      kind: kindOf(part.filename, part.type, NOTHING),
-      size: 0,
-      locked: false,
-    }
-    return { name: part.filename, type: part.type, ...seen }
-  })
-  return { parts, malformed, attachments }
 }
 
 /** Every From field counts, although there may be only one (RFC 5322 3.6): a reader might show any of them. */
@@ -107,12 +82,6 @@ function readTags(subject: string): string[] {
 function readTtlWish(header: Header, tags: readonly string[]): number {
   const tag = tags.find((text) => text.startsWith('ttl:'))?.slice(4)
   return parseDuration(fieldValue(header, fields.ttl) ?? '') ?? parseDuration(tag ?? '') ?? 0
-}
-
-function isAttachment(part: Part): boolean {
-  if (isMultipart(part)) return false
-  if (part.disposition === 'attachment' || part.filename !== '') return true
-  return !part.type.startsWith('text/')
 }
 
 /**

@@ -45,3 +45,10 @@ export function isMessage(part: Part): boolean {
   const { type, encoding } = part
   return (type === 'message/rfc822' || type === 'message/global') && ['7bit', '8bit', 'binary'].includes(encoding)
 }
+
+/** Whether people see it as a file that comes with the message. */
+export function isAttachment(part: Part): boolean {
+  if (isMultipart(part)) return false
+  if (part.disposition === 'attachment' || part.filename !== '') return true
+  return !part.type.startsWith('text/')
+}

@@ -1,60 +1,98 @@
 import type { AttachmentKind } from '../rulebook/index.ts'
-import { kindOf, MAGIC_OCTETS } from './attachment-kind.ts'
+import { kindOf, looksLikeText, MAGIC_OCTETS } from './attachment-kind.ts'
+import { createLockSearch } from './lock-search.ts'
 import type { Part } from './mime-part.ts'
 import type { PartBody } from './mime-parts.ts'
+import { type PartText, readPartText } from './part-text.ts'
 import { createTransferDecoder } from './transfer-decoding.ts'
 
-/** What is told of one part by its body. */
-export type PartContent = PartBody & {
-  /** After the last octet. */
-  finish(): { readonly kind: AttachmentKind; readonly size: number; readonly locked: boolean }
+/** What is to be told of one part by its body. */
+export type ContentWishes = {
+  /** `size` and `locked`: else they stay 0 and false. */
+  readonly whole: boolean
+  /** The octets that texts may still have in this message; null: no text is wanted. */
+  readonly room: TextRoom | null
 }
 
-/**
- * Looks at the body of one part as it comes. With `whole`, all of it is decoded and `size` and `locked` are told; else only its first octets,
- * and the two stay 0 and false.
- */
-export function createPartContent(part: Part, whole: boolean): PartContent {
+export type TextRoom = { left: number }
+
+export type PartContent = PartBody & {
+  /** After the last octet. `text`: null in a part that is none, or where it is not wanted. */
+  finish(): {
+    readonly kind: AttachmentKind
+    readonly size: number
+    readonly locked: boolean
+    readonly text: PartText | null
+  }
+}
+
+/** Looks at the body of one part as it comes; where nothing but its kind is asked for, only at its beginning. */
+export function createPartContent(part: Part, { whole, room }: ContentWishes): PartContent {
   const decode = createTransferDecoder(part.encoding)
   const locks = createLockSearch()
+  const text = room === null ? null : createTextKeeper(room)
   let head = Buffer.alloc(0)
   let size = 0
   return {
     write(octets) {
-      if (!whole && head.length >= MAGIC_OCTETS) return
+      const all = whole || text?.wantsMore() === true
+      if (!all && head.length >= MAGIC_OCTETS) return
       // An encoded octet stands for no more than one, and lines are short: four times as much is enough for a start.
-      const decoded = decode(whole ? octets : octets.subarray(0, 4 * MAGIC_OCTETS))
-      if (head.length < MAGIC_OCTETS) head = Buffer.concat([head, decoded.subarray(0, MAGIC_OCTETS)])
-      if (!whole) return
-      size += decoded.length
-      locks.feed(decoded)
+      const decoded = decode(all ? octets : octets.subarray(0, 4 * MAGIC_OCTETS))
+      if (head.length < MAGIC_OCTETS) head = Buffer.concat([head, decoded.subarray(0, MAGIC_OCTETS - head.length)])
+      if (whole) {
+        size += decoded.length
+        locks.feed(decoded)
+      }
+      text?.add(decoded)
+      if (head.length >= MAGIC_OCTETS && !isText(part, head)) text?.drop()
     },
     finish() {
       const kind = kindOf(part.filename, part.type, head)
-      return { kind, size, locked: head.subarray(0, 2).toString('latin1') === 'PK' && locks.found() }
+      const kept = text === null || !isText(part, head) ? null : text.finish()
+      return {
+        kind,
+        size,
+        locked: head.subarray(0, 2).toString('latin1') === 'PK' && locks.found(),
+        text: kept === null ? null : readPartText(part, kind, kept),
+      }
     },
   }
 }
 
-const MEMBER = Buffer.from('PK\x03\x04', 'latin1')
-/** Octets of a member's header up to and with its flags (APPNOTE 4.3.7). */
-const MEMBER_HEAD = 8
-const ENCRYPTED = 0x01
+/** Whether it says that it is text, by name or type, or says nothing and begins like one. */
+function isText(part: Part, head: Uint8Array): boolean {
+  const texts: readonly AttachmentKind[] = ['text', 'html', 'script', 'calendar']
+  const said = kindOf(part.filename, part.type, NOTHING)
+  if (texts.includes(said) || part.type.startsWith('text/')) return true
+  return (said === 'other' || part.type.startsWith('message/')) && looksLikeText(head)
+}
 
-/** Looks for a member of a ZIP archive that needs a password. */
-function createLockSearch() {
-  let rest: Buffer = Buffer.alloc(0)
-  let found = false
+const NOTHING = new Uint8Array()
+
+/** Octets of one part's text, as long as there is room for them. */
+function createTextKeeper(room: TextRoom) {
+  let pieces: Uint8Array[] = []
+  let kept = 0
+  let cut = false
+  let dropped = false
   return {
-    found: () => found,
-    feed(octets: Uint8Array): void {
-      if (found) return
-      const data = Buffer.concat([rest, octets])
-      for (let at = data.indexOf(MEMBER); at !== -1 && at + MEMBER_HEAD <= data.length; ) {
-        found ||= ((data[at + 6] ?? 0) & ENCRYPTED) !== 0
-        at = data.indexOf(MEMBER, at + 1)
-      }
-      rest = data.subarray(Math.max(0, data.length - MEMBER_HEAD + 1))
+    wantsMore: () => !dropped && !cut,
+    add(octets: Uint8Array): void {
+      if (dropped || octets.length === 0) return
+      const own = octets.subarray(0, room.left)
+      cut ||= own.length < octets.length
+      pieces.push(own)
+      kept += own.length
+      room.left -= own.length
     },
+    /** It is no text after all. */
+    drop(): void {
+      if (dropped) return
+      dropped = true
+      room.left += kept
+      pieces = []
+    },
+    finish: () => ({ octets: Buffer.concat(pieces), cut }),
   }
 }

@@ -1,5 +1,6 @@
 import type { OutboundFacts, ReleaseFacts } from './facts.ts'
 import { type Groups, groupsOf } from './groups.ts'
+import { TextAnswers } from './text-answers.ts'
 
 /** The values of a condition's variables by their whole names, each made only when it is asked for. */
 export type Bindings = object
@@ -58,6 +59,18 @@ class OutboundBindings {
   }
   get 'message.labels'() {
     return this.#facts.message.labels
+  }
+  get 'message.text'() {
+    return new TextAnswers(this.#facts.message.text)
+  }
+  get 'message.textWhole'() {
+    return this.#facts.message.textWhole
+  }
+  get 'message.cardNumbers'() {
+    return BigInt(this.#facts.message.text.cardNumbers)
+  }
+  get 'message.ibans'() {
+    return BigInt(this.#facts.message.text.ibans)
   }
   get 'message.nullSender'() {
     return this.#facts.message.nullSender

@@ -16,6 +16,11 @@ export const bounds = {
   loops: 2,
   /** Characters that a regular expression is tried on; a longer text is an evaluation error. */
   matchedCharacters: 16_384,
+  /** Octets of a mail's texts that are looked at, decoded; what is more is not seen, and `message.textWhole` says so. */
+  textOctets: 1_048_576,
+  /** Characters of a mail's text that a regular expression is tried on at once, and how many of them two such pieces share. */
+  windowCharacters: 65_536,
+  overlapCharacters: 4_096,
   /** Characters of a regular expression. */
   patternCharacters: 500,
   /** Faults that are reported at once. */

@@ -2,6 +2,7 @@ import { type Address, domainOf, parseAddress } from '../protocol/identifiers.ts
 import { kindByName, kindByType } from './attachment-kind.ts'
 import { formatDuration, parseDuration } from './duration.ts'
 import type { Label, OutboundFacts, ReleaseFacts } from './facts.ts'
+import { createMessageText } from './message-text.ts'
 import { defaultNotice, noticeNames } from './notice.ts'
 import { decideOutbound } from './outbound.ts'
 import type { Policy } from './policy.ts'
@@ -116,6 +117,8 @@ export function mailFacts(policy: Pick<Policy, 'domains'>, mail: MailCase): Outb
         return { kind, size: 1000, locked: false, ...one }
       }),
       labels: (mail.labels ?? []).map((one) => ({ ...LABEL, ...one })),
+      text: createMessageText(`${subject}\n${mail.text ?? ''}`),
+      textWhole: mail.textWhole ?? true,
       nullSender: sender === '',
       report: mail.report ?? false,
       autoReply: mail.autoReply ?? false,

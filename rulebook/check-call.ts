@@ -156,9 +156,7 @@ function methodKind(check: Check, node: Expression, call: Call, target: Expressi
   const on = kindOf(check, target)
   if (!signature) return unknownFunction(check, node, call.function)
   if (on.is !== 'any' && !signature.on.includes(on.is)) {
-    const hint =
-      on.is === 'list' && call.function === 'contains' ? "write 'value' in list" : `as in ${signature.example}`
-    return report(check, node, `${wordsFor(on)} has no ${call.function}()`, hint)
+    return report(check, node, `${wordsFor(on)} has no ${call.function}()`, missingHint(on, call.function, signature))
   }
   const [first] = call.args
   if (first && call.function === 'matches') {
@@ -166,6 +164,11 @@ function methodKind(check: Check, node: Expression, call: Call, target: Expressi
     if (fault) return report(check, first, fault.message, fault.hint)
   } else if (first && on.is === 'text' && on.lower) neverHolds(check, on, first)
   return withArguments(check, node, call, signature)
+}
+
+function missingHint(on: Kind, name: string, signature: Signature): string {
+  if (on.is === 'content') return "only contains('word') and matches('(?i)word') look into it; (?i) minds no capitals"
+  return on.is === 'list' && name === 'contains' ? "write 'value' in list" : `as in ${signature.example}`
 }
 
 function functionKind(check: Check, node: Expression, call: Call): Kind {

@@ -5,6 +5,7 @@ import { decideOutbound } from './outbound.ts'
 import type { OutboundRule, Policy, ReleaseRule } from './policy.ts'
 import { type Expression, joinedBy, readsOf, textOf } from './reads.ts'
 import { decideRelease } from './release.ts'
+import { TextAnswers } from './text-answers.ts'
 import { nextChange, type VerdictChange } from './turn.ts'
 import { outboundVariables, releaseVariables, type Variables } from './variables.ts'
 
@@ -91,6 +92,7 @@ function explainedPart(
 
 function shown(bindings: Bindings, name: string): string {
   const value: unknown = Reflect.get(bindings, name)
+  if (value instanceof TextAnswers) return `a text of ${value.text.characters} characters`
   const plain = value instanceof Map ? [...value.keys()] : typeof value === 'bigint' ? Number(value) : value
   const text = JSON.stringify(plain) ?? 'nothing'
   return text.length > 200 ? `${text.slice(0, 197)}...` : text

@@ -1,5 +1,6 @@
 import type { Terms } from '../protocol/gateway-api.ts'
 import type { AttachmentKind } from './attachment-kind.ts'
+import type { MessageText } from './message-text.ts'
 import type { NoticeChoice } from './notice.ts'
 import type { Carry, TlsDemand } from './policy.ts'
 
@@ -25,6 +26,10 @@ export type OutboundFacts = {
     readonly attachments: readonly Attachment[]
     /** Sensitivity labels, Microsoft's. */
     readonly labels: readonly Label[]
+    /** Subject, body and text attachments, as far as they were looked at; '' where no rule asks. */
+    readonly text: MessageText
+    /** Nothing of that was left out: for its length, its character set, or because the parts could not all be told. */
+    readonly textWhole: boolean
     readonly nullSender: boolean
     /** multipart/report (RFC 6522): delivery and disposition notices. */
     readonly report: boolean

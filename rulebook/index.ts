@@ -3,6 +3,7 @@
  * policies/README.md tells officers how a file is written; its shape is policies/policy.schema.json.
  */
 export { type AttachmentKind, kindByName, kindByType } from './attachment-kind.ts'
+export { bounds } from './bounds.ts'
 export type { CaseResult } from './cases.ts'
 export { formatDuration, parseDuration } from './duration.ts'
 export {
@@ -14,6 +15,7 @@ export {
 export type { Observation, OutboundFacts, OutboundVerdict, ReleaseFacts } from './facts.ts'
 export type { Fault } from './fault.ts'
 export { type Examined, examinePolicy, type Loaded, loadPolicy } from './load.ts'
+export { createMessageText } from './message-text.ts'
 export { defaultNotice, isNoticeLanguage, type NoticeChoice, type NoticeLanguage, noticeLanguages } from './notice.ts'
 export { decideOutbound } from './outbound.ts'
 export type { OutboundReads } from './outbound-reads.ts'

@@ -1,6 +1,8 @@
 /** The kinds of values that a condition can hold. `any` is what a fault leaves behind, and the entry of an empty list. */
 export type Kind =
   | { readonly is: 'bool' | 'int' | 'double' | 'any' }
+  /** A text that is only looked into: {@link MessageText}. */
+  | { readonly is: 'content' }
   /** `lower`: never holds a capital letter A to Z. `values`: never holds anything else. */
   | { readonly is: 'text'; readonly lower?: true; readonly values?: readonly string[] }
   | { readonly is: 'list'; readonly of: Kind }
@@ -13,6 +15,7 @@ export const INT: Kind = { is: 'int' }
 export const DOUBLE: Kind = { is: 'double' }
 export const TEXT: Kind = { is: 'text' }
 export const LOWER: Kind = { is: 'text', lower: true }
+export const CONTENT: Kind = { is: 'content' }
 export const ANY: Kind = { is: 'any' }
 
 export function listOf(kind: Kind): Kind {
@@ -30,6 +33,8 @@ export function wordsFor(kind: Kind): string {
       return 'a number with a fraction'
     case 'text':
       return 'a text'
+    case 'content':
+      return 'the text of a mail'
     case 'list':
       return kind.of.is === 'text' ? 'a list of texts' : 'a list'
     case 'map':
@@ -50,7 +55,7 @@ export function joined(a: Kind, b: Kind): Kind | null {
     const of = joined(a.of, b.of)
     return of && { is: a.is, of }
   }
-  return a.is === b.is ? a : null
+  return a.is === b.is && a.is !== 'content' ? a : null
 }
 
 export function isNumber(kind: Kind): boolean {

@@ -1,5 +1,5 @@
 import type { OutboundRule } from './policy.ts'
-import { type Expression, partsOf, readsOf } from './reads.ts'
+import { dottedName, type Expression, partsOf, readsOf, textConstant } from './reads.ts'
 import { outboundVariables } from './variables.ts'
 
 /** What of a mail the rules of a policy look at beyond its header and the list of its parts: nothing else needs to be found out. */
@@ -8,18 +8,37 @@ export type OutboundReads = {
   readonly kinds: boolean
   /** `size` or `locked` of attachments: all of them must be decoded. */
   readonly contents: boolean
+  /** The text, or numbers in it. */
+  readonly text: boolean
+  /** The patterns that are looked for in it, as far as they can be told beforehand. */
+  readonly patterns: readonly string[]
 }
+
+const textVariables = ['message.text', 'message.textWhole', 'message.cardNumbers', 'message.ibans']
 
 /** For all rules together, those that only observe among them. */
 export function readsOfRules(rules: readonly OutboundRule[]): OutboundReads {
   const trees = rules.map(({ condition }) => condition.tree.expr)
   const attached = trees.filter((tree) => readsOf(tree, outboundVariables).has('message.attachments'))
   const fields = new Set(attached.flatMap(fieldsIn))
-  return { kinds: fields.has('kind'), contents: fields.has('size') || fields.has('locked') }
+  return {
+    kinds: fields.has('kind'),
+    contents: fields.has('size') || fields.has('locked'),
+    text: trees.some((tree) => textVariables.some((name) => readsOf(tree, outboundVariables).has(name))),
+    patterns: [...new Set(trees.flatMap(patternsIn))],
+  }
 }
 
 /** The fields that are picked anywhere in a condition, of whatever. */
 function fieldsIn(node: Expression): string[] {
   const own = node.exprKind.case === 'selectExpr' ? [node.exprKind.value.field] : []
   return [...own, ...partsOf(node).flatMap(fieldsIn)]
+}
+
+function patternsIn(node: Expression): string[] {
+  const { exprKind } = node
+  const inner = partsOf(node).flatMap(patternsIn)
+  if (exprKind.case !== 'callExpr' || exprKind.value.function !== 'matches' || !exprKind.value.target) return inner
+  const pattern = dottedName(exprKind.value.target) === 'message.text' ? textConstant(exprKind.value.args[0]) : null
+  return pattern === null ? inner : [...inner, pattern]
 }

@@ -4,9 +4,9 @@ import { bounds } from './bounds.ts'
 /** RE2 syntax, linear in the length of the text. */
 const tryPattern = plan(celEnv(), parse('text.matches(pattern)'))
 
-/** Whether `pattern` is found in `text`. Throws if the text is too long or the pattern is none: an evaluation error of the condition. */
-export function matches(text: string, pattern: string): boolean {
-  if (text.length > bounds.matchedCharacters) throw new Error('the text is too long for a regular expression')
+/** Whether `pattern` is found in `text`. Throws if the text is longer than `most` characters or the pattern is none: an evaluation error of the condition. */
+export function matches(text: string, pattern: string, most: number = bounds.matchedCharacters): boolean {
+  if (text.length > most) throw new Error('the text is too long for a regular expression')
   const found = tryPattern({ text, pattern })
   if (typeof found === 'boolean') return found
   throw new Error(isCelError(found) ? found.message : 'not a regular expression')

@@ -72,6 +72,8 @@ export type MailCase = {
   readonly size?: number
   readonly attachments?: readonly (Pick<Attachment, 'name' | 'type'> & Partial<Attachment>)[]
   readonly labels?: readonly Partial<Label>[]
+  readonly text?: string
+  readonly textWhole?: boolean
   readonly report?: boolean
   readonly autoReply?: boolean
   readonly calendar?: string

@@ -10,10 +10,10 @@ export type Signature = {
 
 /** `value.name(...)` */
 export const methods: Readonly<Record<string, Signature>> = {
-  contains: { on: ['text'], takes: [TEXT], gives: BOOL, example: "message.subject.contains('offer')" },
+  contains: { on: ['text', 'content'], takes: [TEXT], gives: BOOL, example: "message.subject.contains('offer')" },
   startsWith: { on: ['text'], takes: [TEXT], gives: BOOL, example: "message.subject.startsWith('Re:')" },
   endsWith: { on: ['text'], takes: [TEXT], gives: BOOL, example: "recipient.address.endsWith('@example.org')" },
-  matches: { on: ['text'], takes: [TEXT], gives: BOOL, example: "message.subject.matches('[0-9]{6}')" },
+  matches: { on: ['text', 'content'], takes: [TEXT], gives: BOOL, example: "message.subject.matches('[0-9]{6}')" },
   lowerAscii: { on: ['text'], takes: [], gives: TEXT, example: "message.subject.lowerAscii().contains('offer')" },
   trim: { on: ['text'], takes: [], gives: TEXT, example: "message.subject.trim() == ''" },
   size: { on: ['text', 'list', 'map'], takes: [], gives: INT, example: 'message.attachments.size() > 0' },

@@ -1,6 +1,6 @@
 import { attachmentKinds } from './attachment-kind.ts'
 import type { Attachment, Label } from './facts.ts'
-import { BOOL, INT, type Kind, LOWER, listOf, TEXT } from './kind.ts'
+import { BOOL, CONTENT, INT, type Kind, LOWER, listOf, TEXT } from './kind.ts'
 
 /** One variable of conditions: its whole name and what it holds. policies/README.md lists exactly these. */
 export type Variables = Readonly<Record<string, Kind>>
@@ -34,6 +34,10 @@ export const outboundVariables: Variables = {
   'message.size': INT,
   'message.attachments': listOf({ is: 'record', fields: attachmentFields }),
   'message.labels': listOf({ is: 'record', fields: labelFields }),
+  'message.text': CONTENT,
+  'message.textWhole': BOOL,
+  'message.cardNumbers': INT,
+  'message.ibans': INT,
   'message.nullSender': BOOL,
   'message.report': BOOL,
   'message.autoReply': BOOL,

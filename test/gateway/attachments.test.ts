@@ -9,7 +9,7 @@ import { readPart } from '../../gateway/mime-part.ts'
 import { createPartScan } from '../../gateway/mime-parts.ts'
 import { createTransferDecoder } from '../../gateway/transfer-decoding.ts'
 
-const everything = { kinds: true, contents: true }
+const everything = { kinds: true, contents: true, text: false, patterns: [] }
 
 async function attachmentsOf(text: string, reads = everything) {
   const content = readMemory(Buffer.from(text.replace(/\r?\n/g, '\r\n'), 'latin1'))
@@ -95,9 +95,9 @@ t.test('the octets are told, and whether an archive needs a password', async (t)
 
 t.test('what no rule asks for is not found out', async (t) => {
   const mail = `From: anna@acme.example\n${mixed('a', attached('x.bin', program))}`
-  const [none] = (await attachmentsOf(mail, { kinds: false, contents: false })).attachments
+  const [none] = (await attachmentsOf(mail, { ...everything, kinds: false, contents: false })).attachments
   t.match(none, { kind: 'other', size: 0, locked: false })
-  const [kind] = (await attachmentsOf(mail, { kinds: true, contents: false })).attachments
+  const [kind] = (await attachmentsOf(mail, { ...everything, contents: false })).attachments
   t.match(kind, { kind: 'program', size: 0 })
 })
 

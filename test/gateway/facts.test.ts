@@ -4,9 +4,10 @@ import { parseAddressList } from '../../gateway/address-list.ts'
 import { readFacts } from '../../gateway/facts.ts'
 import { createContentWriter, readMemory } from '../../gateway/intake.ts'
 import { parseAddress } from '../../protocol/identifiers.ts'
+import type { OutboundReads } from '../../rulebook/index.ts'
 import { readCorpus } from './corpus.ts'
 
-const NOTHING_MORE = { kinds: false, contents: false }
+const NOTHING_MORE: OutboundReads = { kinds: false, contents: false, text: false, patterns: [] }
 
 async function facts(text: string | Buffer, sender: string | null = 'anna@acme.example', reads = NOTHING_MORE) {
   const octets = typeof text === 'string' ? Buffer.from(text.replace(/\r?\n/g, '\r\n')) : text
