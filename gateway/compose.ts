@@ -132,7 +132,7 @@ function noticeOf(templates: NoticeTemplates, parts: SealedParts): Notice {
 
 /** The text of a part with the field that says how it is written: as it is where it can stand so (RFC 2045 2.7). */
 function encoded(text: string): string {
-  const plain = !/[^\r\n\x20-\x7e]|[^\r\n]{999}/.test(text)
+  const plain = !/[^\r\n\x20-\x7e]|^[^\r\n]{999}/m.test(text)
   const encoding = plain ? '7bit' : 'quoted-printable'
   return `Content-Transfer-Encoding: ${encoding}\r\n\r\n${plain ? text : quotedPrintable(text)}`
 }

@@ -57,8 +57,8 @@ function piecesFault(body: string, pieces: Pieces, endOf: EndOf, parts: SealedPa
 
 /** The text of a part; null where its octets are not what its encoding says. */
 function textOf(coded: string, encoding: string): string | null {
-  if (encoding === '7bit') return /[^\r\n\x20-\x7e]|[^\r\n]{999}/.test(coded) ? null : coded
-  if (/[^\r\n\x20-\x7e]|[^\r\n]{77}|=(?!\r\n|[0-9A-F]{2})/.test(coded)) return null
+  if (encoding === '7bit') return /[^\r\n\x20-\x7e]|^[^\r\n]{999}/m.test(coded) ? null : coded
+  if (/[^\r\n\x20-\x7e]|^[^\r\n]{77}|=(?!\r\n|[0-9A-F]{2})/m.test(coded)) return null
   const octets = coded
     .replace(/=\r\n/g, '')
     .replace(/=([0-9A-F]{2})/g, (_, code: string) => String.fromCharCode(Number.parseInt(code, 16)))
