@@ -10,6 +10,9 @@ import { createOneKeyring } from './keyring.ts'
  */
 export const FRAME_LENGTH = 256 * 1024
 
+/** Octets of a piece that is worth a call of its own. */
+const SHORT = 16 * 1024
+
 export type SealOptions = {
   /** 32 octets; left as they are. */
   readonly dataKey: Uint8Array
@@ -39,27 +42,31 @@ export async function sealWhole(message: Uint8Array, options: SealOptions): Prom
  */
 export async function* seal(source: AsyncIterable<Uint8Array>, options: SealOptions): AsyncGenerator<Uint8Array> {
   const frameLength = options.frameLength ?? FRAME_LENGTH
-  const blocks = inBlocks(source, frameLength)
+  const pieces = inPieces(source)
   try {
-    const first = await blocks.next()
-    const second = first.done === true || first.value.length < frameLength ? null : await blocks.next()
-    if (first.done === true || second === null || second.done === true) {
-      yield await sealWhole(first.done === true ? new Uint8Array() : first.value, options)
-      return
+    const first: Uint8Array[] = []
+    let size = 0
+    while (size <= frameLength) {
+      const next = await pieces.next()
+      if (next.done === true) {
+        yield await sealWhole(Buffer.concat(first, size), options)
+        return
+      }
+      first.push(next.value)
+      size += next.value.length
     }
-    const plain = resume([first.value, second.value], blocks)
-    const coded = options.context.encoding === 'deflate' ? inBlocks(deflated(plain), frameLength) : plain
-    yield* sealBlocks(coded, options)
+    const plain = resume(first, pieces)
+    yield* sealPieces(options.context.encoding === 'deflate' ? deflated(plain) : plain, options)
   } finally {
-    await blocks.return(undefined)
+    await pieces.return(undefined)
   }
 }
 
 /**
- * Feeds the SDK's stream block by block and hands on what has come out by then. The stream is never destroyed: it is of an older kind
+ * Feeds the SDK's stream piece by piece and hands on what has come out by then. The stream is never destroyed: it is of an older kind
  * that answers this with an uncaught exception. Left alone, it holds nothing that outlives it.
  */
-async function* sealBlocks(blocks: AsyncIterable<Uint8Array>, options: SealOptions): AsyncGenerator<Uint8Array> {
+async function* sealPieces(pieces: AsyncIterable<Uint8Array>, options: SealOptions): AsyncGenerator<Uint8Array> {
   const sealing = encryptStream(createOneKeyring(options), encryptionRequest(options))
   let ready: Uint8Array[] = []
   sealing.on('data', (octets: Uint8Array) => ready.push(octets))
@@ -67,8 +74,8 @@ async function* sealBlocks(blocks: AsyncIterable<Uint8Array>, options: SealOptio
     sealing.once('end', resolve)
     sealing.on('error', reject)
   })
-  for await (const block of blocks) {
-    await Promise.race([new Promise((resolve) => sealing.write(block, resolve)), ended])
+  for await (const piece of pieces) {
+    await Promise.race([new Promise((resolve) => sealing.write(piece, resolve)), ended])
     const octets = ready
     ready = []
     yield* octets
@@ -99,23 +106,24 @@ function encryptionRequest({ context, dataKey, wrappedKey, frameLength = FRAME_L
   }
 }
 
-/** `source` in blocks of exactly `size` octets, the last one shorter or absent. */
-async function* inBlocks(source: AsyncIterable<Uint8Array>, size: number): AsyncGenerator<Uint8Array> {
-  let pieces: Uint8Array[] = []
+/** `source` with its short pieces put together: the SDK takes its time over each. Long ones are not copied. */
+async function* inPieces(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array, undefined, undefined> {
+  let short: Uint8Array[] = []
   let waiting = 0
   for await (const piece of source) {
-    let rest = piece
-    while (waiting + rest.length >= size) {
-      const part = rest.subarray(0, size - waiting)
-      yield Buffer.concat([...pieces, part], size)
-      rest = rest.subarray(part.length)
-      pieces = []
+    const long = piece.length >= SHORT
+    if (!long) {
+      short.push(piece)
+      waiting += piece.length
+    }
+    if (waiting > 0 && (long || waiting >= SHORT)) {
+      yield Buffer.concat(short, waiting)
+      short = []
       waiting = 0
     }
-    if (rest.length > 0) pieces.push(rest)
-    waiting += rest.length
+    if (long) yield piece
   }
-  if (waiting > 0) yield Buffer.concat(pieces, waiting)
+  if (waiting > 0) yield Buffer.concat(short, waiting)
 }
 
 async function* resume(

@@ -242,6 +242,7 @@ export const ConfigFile = Type.Object(
       Type.Object(
         {
           size: number(65_536, 2_000_000_000),
+          memory: number(0, 2_000_000_000),
           recipients: number(1, 1000),
           received: number(5, 500),
           connections: number(1, 100_000),

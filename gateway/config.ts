@@ -39,6 +39,8 @@ export type Config = {
   readonly ops: { readonly host: string; readonly port: number }
   readonly limits: {
     readonly size: number
+    /** Octets of memory for large messages under way. */
+    readonly memory: number
     readonly received: number
     readonly dataMs: number
     readonly budgetMs: number
@@ -123,6 +125,7 @@ export function loadConfig(path: string, now: Date = new Date()): Config {
 function limitsOf({ limits }: ConfigFile): Config['limits'] {
   return {
     size: limits?.size ?? 52_428_800,
+    memory: limits?.memory ?? 33_554_432,
     received: limits?.received ?? 50,
     dataMs: 1000 * (limits?.dataSeconds ?? 600),
     budgetMs: 1000 * (limits?.budgetSeconds ?? 50),

@@ -3,7 +3,8 @@ import { close, existsSync, fsync, open, rename, write } from 'node:fs'
 import { copyFile, link, mkdir, open as openFile, readdir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type EnvelopeId, parseEnvelopeId } from '../protocol/identifiers.ts'
-import { readFrom, type SealedCopy } from './sealing.ts'
+import { readFrom } from './sealed-file.ts'
+import type { SealedCopy } from './sealing.ts'
 import { openSmallCopies } from './small-copies.ts'
 
 /** A copy as it is served. It must be read to its end or closed. */

@@ -33,6 +33,7 @@ import { createPolicyCache } from './policy-cache.ts'
 import { startPolling } from './polling.ts'
 import { createProviderAccounts } from './provider-accounts.ts'
 import { openQueueControl, type QueueControl } from './queue-control.ts'
+import { createRoom } from './room.ts'
 import { createSealing } from './sealing.ts'
 import { createSigningKeyRing } from './signing-keys.ts'
 import { openSpool, type Spool } from './spool.ts'
@@ -61,6 +62,7 @@ export async function startGateway(config: Config, log: Log, now: () => Date = (
     return folder
   }
   const scratch = await folderOf('scratch')
+  const room = createRoom(config.limits.memory)
   const metrics = createMetrics()
   const keyServerBreaker = createBreaker(BREAKER)
   const client = watchClient(createMtlsClient(config.keyServer), keyServerBreaker)
@@ -112,7 +114,7 @@ export async function startGateway(config: Config, log: Log, now: () => Date = (
     policies,
     keyServer,
     systemMail: createSystemMail({ keys, now }),
-    sealing: await createSealing({ folder: join(config.copies.folder, 'sealing'), carryLimit }),
+    sealing: await createSealing({ folder: join(config.copies.folder, 'sealing'), carryLimit, room }),
     composer: createComposer(templates),
     egress,
     composeBounce,
@@ -134,7 +136,7 @@ export async function startGateway(config: Config, log: Log, now: () => Date = (
     const domainsOf = (org: Organization['id']) => policies.get(org)?.domains ?? null
     const { received, dataMs, budgetMs, size } = current.limits
     const offers = createOffers({ organizations, policyOf: (org) => policies.get(org), sizeLimit: size })
-    const shared = { host: config.name, folder: scratch, domainsOf, limits, offers, log, metrics, now }
+    const shared = { host: config.name, room, folder: scratch, domainsOf, limits, offers, log, metrics, now }
     const times = { receivedLimit: received, dataTimeoutMs: dataMs, budgetMs }
     const hops = new Map(current.organizations.map(({ id, nextHop }) => [id, nextHopOf(nextHop)]))
     const atProvider = createProviderAccounts({ hops, domainsOf, timeoutMs: SIGN_IN_MS })

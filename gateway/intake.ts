@@ -4,7 +4,8 @@ import type { Address, OrgId } from '../protocol/identifiers.ts'
 import type { OutboundFacts } from '../rulebook/index.ts'
 import type { MessageWish } from './dsn.ts'
 import { findHeaderEnd, type Header, isTrace, parseHeader, reachesNoRecipient } from './header.ts'
-import { createScratch, type Scratch } from './scratch.ts'
+import type { Room } from './room.ts'
+import { createWaitingOctets, type WaitingOctets } from './waiting-octets.ts'
 
 export type Mailbox = {
   /** For comparing and for the key server. */
@@ -32,11 +33,9 @@ export type Content = {
   readonly bodySize: number
   /** Octets above 127 in the body. */
   readonly eightBit: boolean
-  /** SHA-256 of the octets as accepted. */
-  readonly digest: Uint8Array
   /** SHA-256 without the fields that differ between attempts (`isTrace` in header.ts). */
   readonly traceFreeDigest: Uint8Array
-  /** The accepted octets where they wait in memory (up to 1 MiB); null where they lie in the scratch file. */
+  /** The accepted octets of a message of up to 1 MiB; null of a larger one. */
   readonly octets: Uint8Array | null
   /** The accepted octets, as often as asked. Throws if the scratch file was altered. */
   accepted(): AsyncIterable<Uint8Array>
@@ -69,7 +68,7 @@ export type Intake = {
   readonly content: Content
 }
 
-/** Octets that wait in memory; more goes to a scratch file. */
+/** Octets of a message that is in memory whatever happens, and its header with it; a larger one waits where there is room. */
 export const MEMORY_LIMIT = 1024 * 1024
 
 /** Takes in one message's octets as they come. */
@@ -84,74 +83,85 @@ export type ContentWriter = {
 
 type Waiting =
   | { readonly kind: 'memory'; readonly chunks: Uint8Array[] }
-  | { readonly kind: 'scratch'; readonly scratch: Scratch; readonly digests: Digests }
+  | { readonly kind: 'large'; readonly octets: WaitingOctets; readonly look: Look }
   | { readonly kind: 'too-large' }
 
-/** `folder` gets the scratch file of a large message, unlinked as soon as it is open. */
-export function createContentWriter(folder: string): ContentWriter {
+/** What does not fit into the room goes to a scratch file in `folder`, which is unlinked as soon as it is open. */
+export function createContentWriter(folder: string, room: Room): ContentWriter {
   let waiting: Waiting = { kind: 'memory', chunks: [] }
   let size = 0
 
-  async function spill(chunks: readonly Uint8Array[]): Promise<Waiting> {
-    const start = concat(chunks)
+  async function grow(chunks: readonly Uint8Array[]): Promise<Waiting> {
+    const start = untilHeaderEnd(chunks)
     // The header may be no larger than what memory holds, so it has ended by now or never will.
-    if (findHeaderEnd(start) === -1) return { kind: 'too-large' }
-    const header = parseHeader(start)
-    if (header === null) return { kind: 'too-large' }
-    const scratch = await createScratch(folder)
+    const header = start === null ? null : parseHeader(start)
+    if (start === null || header === null) return { kind: 'too-large' }
     // The fields would keep the whole of `start` in memory.
-    const own = parseHeader(start.slice(0, header.bodyStart)) ?? header
-    const digests = createDigests(own)
-    digests.update(start, header.end)
-    await scratch.write(start)
-    return { kind: 'scratch', scratch, digests }
+    const look = createLook(parseHeader(start.slice(0, header.bodyStart)) ?? header)
+    const octets = createWaitingOctets(folder, room)
+    try {
+      for (const chunk of chunks) {
+        look.update(chunk)
+        await octets.write(chunk)
+      }
+    } catch (error) {
+      await octets.close()
+      throw error
+    }
+    return { kind: 'large', octets, look }
   }
 
   return {
     async write(chunk) {
       size += chunk.length
-      if (waiting.kind === 'scratch') {
-        waiting.digests.update(chunk, 0)
-        return waiting.scratch.write(chunk)
+      if (waiting.kind === 'large') {
+        waiting.look.update(chunk)
+        return waiting.octets.write(chunk)
       }
       if (waiting.kind === 'too-large') return
       waiting.chunks.push(chunk)
-      if (size > MEMORY_LIMIT) waiting = await spill(waiting.chunks)
+      if (size > MEMORY_LIMIT) waiting = await grow(waiting.chunks)
     },
     async finish() {
       if (waiting.kind === 'too-large') return null
       if (waiting.kind === 'memory') return readMemory(concat(waiting.chunks))
-      await waiting.scratch.finish()
-      const { scratch, digests } = waiting
-      const { header } = digests
-      const stored: Stored = { octets: null, read: (from) => scratch.read(from, size), discard: () => scratch.close() }
-      return createContent(header, size, digests, stored)
+      const { octets, look } = waiting
+      await octets.finish()
+      const stored: Stored = { octets: null, read: (from) => octets.read(from), discard: () => octets.close() }
+      return createContent(look, size, stored)
     },
     async discard() {
-      if (waiting.kind === 'scratch') await waiting.scratch.close()
+      if (waiting.kind === 'large') await waiting.octets.close()
       waiting = { kind: 'too-large' }
     },
   }
+}
+
+/** The first octets with the whole header, which the first chunk mostly holds; null if it does not end. */
+function untilHeaderEnd(chunks: readonly Uint8Array[]): Uint8Array | null {
+  const [first] = chunks
+  if (first !== undefined && findHeaderEnd(first) !== -1) return first
+  const all = concat(chunks)
+  return findHeaderEnd(all) === -1 ? null : all
 }
 
 /** The content of a message that is in memory already; null if its header is too large. */
 export function readMemory(octets: Uint8Array): Content | null {
   const header = parseHeader(octets)
   if (header === null) return null
-  const digests = createDigests(header)
-  digests.update(octets, header.end)
+  const look = createLook(header)
+  look.update(octets)
   const stored: Stored = { octets, read: (from) => one(octets.subarray(from)), discard: async () => undefined }
-  return createContent(header, octets.length, digests, stored)
+  return createContent(look, octets.length, stored)
 }
 
-type Stored = {
-  readonly octets: Uint8Array | null
+type Stored = Pick<Content, 'octets' | 'discard'> & {
   /** From that offset to the end. */
   read(from: number): AsyncIterable<Uint8Array>
-  discard(): Promise<void>
 }
 
-function createContent(header: Header, size: number, digests: Digests, stored: Stored): Content {
+function createContent(look: Look, size: number, stored: Stored): Content {
+  const { header } = look
   const leaves = header.fields.filter((field) => !reachesNoRecipient(field.key))
   const removed = leaves.length === header.fields.length ? 0 : header.end - total(leaves.map((field) => field.raw))
   const body = () => stored.read(header.end)
@@ -165,7 +175,7 @@ function createContent(header: Header, size: number, digests: Digests, stored: S
     plainSize: size - removed,
     bodySize: size - header.end,
     octets: stored.octets,
-    ...digests.finish(),
+    ...look.finish(),
     accepted: () => stored.read(0),
     plaintext: removed === 0 ? () => stored.read(0) : plaintext,
     body,
@@ -173,26 +183,28 @@ function createContent(header: Header, size: number, digests: Digests, stored: S
   }
 }
 
-type Digests = {
+/** What is to be known of a message, gathered while its octets pass once. */
+type Look = {
   readonly header: Header
-  /** The next octets; those from `bodyFrom` on belong to the body. */
-  update(chunk: Uint8Array, bodyFrom: number): void
-  finish(): Pick<Content, 'digest' | 'traceFreeDigest' | 'eightBit'>
+  /** The next octets, from the first of the header on. */
+  update(chunk: Uint8Array): void
+  finish(): Pick<Content, 'traceFreeDigest' | 'eightBit'>
 }
 
-function createDigests(header: Header): Digests {
-  const whole = createHash('sha256')
+function createLook(header: Header): Look {
   const traceFree = hashTraceFree(header)
   let eightBit = false
+  let left = header.end
   return {
     header,
-    update(chunk, bodyFrom) {
-      const body = bodyFrom === 0 ? chunk : chunk.subarray(bodyFrom)
-      whole.update(chunk)
+    update(chunk) {
+      const body = left === 0 ? chunk : chunk.subarray(left)
+      left = Math.max(0, left - chunk.length)
+      if (body.length === 0) return
       traceFree.update(body)
       if (!eightBit) eightBit = !isAscii(body)
     },
-    finish: () => ({ digest: whole.digest(), traceFreeDigest: traceFree.digest(), eightBit }),
+    finish: () => ({ traceFreeDigest: traceFree.digest(), eightBit }),
   }
 }
 

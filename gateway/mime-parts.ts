@@ -23,6 +23,8 @@ const PART_LIMIT = 1000
 /** Lines that begin like a delimiter. */
 const CANDIDATE_LIMIT = 20_000
 const DELIMITER_LIMIT = 256
+/** Octets of a chunk that are looked at together with what was left of the one before. */
+const SEAM = 2 * DELIMITER_LIMIT
 const DASHES = Buffer.from('\r\n--')
 const CR = 0x0d
 const LF = 0x0a
@@ -151,6 +153,18 @@ export function createPartScan(message: Part, bodyOf: (part: Part) => PartBody |
     return data.subarray(keep)
   }
 
+  /** Only octets about the seam between two chunks are copied. */
+  function feedScan(next: Buffer): void {
+    if (carry.length === 0) {
+      carry = scan(next, false)
+      return
+    }
+    carry = scan(Buffer.concat([carry, next.subarray(0, SEAM)]), false)
+    if (stopped || next.length <= SEAM) return
+    const apart = carry.length > SEAM
+    carry = scan(apart ? Buffer.concat([carry, next.subarray(SEAM)]) : next.subarray(SEAM - carry.length), false)
+  }
+
   enter(message)
   let gap = open.length === 0 ? 2 : 0
   return {
@@ -160,7 +174,7 @@ export function createPartScan(message: Part, bodyOf: (part: Part) => PartBody |
       gap = Math.max(0, gap - chunk.length)
       const next = Buffer.from(own.buffer, own.byteOffset, own.length)
       if (open.length === 0 && head === null && carry.length === 0) take(next)
-      else carry = scan(carry.length === 0 ? next : Buffer.concat([carry, next]), false)
+      else feedScan(next)
     },
     finish() {
       if (!stopped) scan(carry, true)

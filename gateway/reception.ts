@@ -7,6 +7,7 @@ import type { Log } from './log.ts'
 import type { Metrics } from './metrics.ts'
 import type { Offers } from './offers.ts'
 import { type Proof, proveMessage } from './proof.ts'
+import type { Room } from './room.ts'
 import type { DataStream } from './smtp-connection.ts'
 import { newId, receivedValue } from './trace.ts'
 
@@ -17,7 +18,9 @@ export type Accept = (intake: Intake, deadline: AbortSignal) => Promise<Answer>
 export type Reception = {
   /** Our own name. */
   readonly host: string
-  /** For scratch files. */
+  /** Where large messages wait, with those of all listeners. */
+  readonly room: Room
+  /** For scratch files of what has no room. */
   readonly folder: string
   /** More Received fields are taken for a circle (RFC 5321 6.3). */
   readonly receivedLimit: number
@@ -76,7 +79,7 @@ export async function receive(reception: Reception, envelope: Envelope, stream: 
 
 /** Octets in, up to the dot. The stream is read to its end even when its message is lost: the reply must not come before the dot. */
 async function readContent(reception: Reception, stream: DataStream): Promise<Content> {
-  const writer = createContentWriter(reception.folder)
+  const writer = createContentWriter(reception.folder, reception.room)
   let failure: unknown = null
   let late = false
   const timer = setTimeout(() => {

@@ -78,6 +78,7 @@ function fixedParts(config: Config): Record<string, unknown> {
     spool: config.spool,
     ops: config.ops,
     'limits > budgetSeconds': config.limits.budgetMs,
+    'limits > memory': config.limits.memory,
     'log > level': config.logLevel,
   }
 }

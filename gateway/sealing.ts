@@ -1,8 +1,10 @@
 import { createHash, hash, randomBytes } from 'node:crypto'
-import { mkdir, open, readdir, rm, stat } from 'node:fs/promises'
+import { mkdir, readdir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type SealOptions, seal, sealWhole } from '../envelope/writer.ts'
 import type { EnvelopeId, OrgId } from '../protocol/identifiers.ts'
+import type { Room } from './room.ts'
+import { createSealedFile } from './sealed-file.ts'
 
 /** An envelope's octets, complete: sizes and digest are known. */
 export type SealedCopy = {
@@ -12,11 +14,11 @@ export type SealedCopy = {
   readonly plainSize: number
   /** The whole, where it lies in memory; null where it lies in a file. */
   readonly bytes: Uint8Array | null
-  /** The file, where it lies in one. */
+  /** The file, where there is one: of every copy that `bytes` does not give. */
   readonly path: string | null
   /** The octets, as often as asked until disposed of. */
   chunks(): AsyncIterable<Uint8Array>
-  /** Frees the file, if any; may be called again. */
+  /** Frees memory and file, if any; may be called again. */
   dispose(): Promise<void>
 }
 
@@ -45,6 +47,8 @@ export type Sealing = {
 export type SealingOptions = {
   /** Gets the sealed copies of more than 1 MiB, under names of their own. Best on one file system with the copies' folder. */
   readonly folder: string
+  /** Where there is room in it, a copy in a file is held in memory as well, to be read without the disk. */
+  readonly room: Room
   /**
    * The largest mail that the next hop carries, octets: a message is deflated where its mail would else grow beyond that. Deflating costs
    * time. 25,000,000 if absent, which is what the large providers take.
@@ -53,7 +57,8 @@ export type SealingOptions = {
 }
 
 const MEMORY_LIMIT = 1024 * 1024
-const READ_LENGTH = 512 * 1024
+/** Octets of one sealed copy that are held in memory beside its file, so that it need not be read twice. */
+const SHARE = 8 * 1024 * 1024
 const SUFFIX = '.sealing'
 /** Base64 in lines of 76 with their ends, and notice and header around it. */
 const GROWTH = 78 / 57
@@ -76,7 +81,7 @@ export async function createSealing(options: SealingOptions): Promise<Sealing> {
           encoding: plain.plainSize * GROWTH + AROUND > carryLimit ? 'deflate' : 'identity',
         },
       } as const
-      if (plain.plainSize > MEMORY_LIMIT) return sealIntoFile(options.folder, plain, sealOptions)
+      if (plain.plainSize > MEMORY_LIMIT) return sealIntoFile(options, plain, sealOptions)
       return inMemory(await sealWhole(await whole(plain), sealOptions), plain.plainSize)
     },
   }
@@ -104,48 +109,37 @@ async function whole(plain: Plain): Promise<Uint8Array> {
   return pieces.length === 1 && only !== undefined ? only : Buffer.concat(pieces)
 }
 
-async function sealIntoFile(folder: string, plain: Plain, options: SealOptions): Promise<SealedCopy> {
-  const path = join(folder, `${randomBytes(16).toString('base64url')}${SUFFIX}`)
-  const file = await open(path, 'wx+', 0o600)
+async function sealIntoFile({ folder, room }: SealingOptions, plain: Plain, options: SealOptions): Promise<SealedCopy> {
+  const file = await createSealedFile(join(folder, `${randomBytes(16).toString('base64url')}${SUFFIX}`))
+  const held = room.hold(SHARE)
+  const dispose = async () => {
+    held.release()
+    await file.dispose()
+  }
   try {
     const digest = createHash('sha256')
     let sealedSize = 0
     for await (const piece of seal(plain.plaintext(), options)) {
       digest.update(piece)
-      await file.writeFile(piece)
+      // Whole or not at all: once there is no room for a piece, the rest is not tried.
+      if (held.size === sealedSize && !held.add(piece)) held.release()
       sealedSize += piece.length
+      await file.write(piece)
     }
+    await file.finish()
+    const isHeld = held.size === sealedSize
     return {
       digest: digest.digest('base64url'),
       sealedSize,
       plainSize: plain.plainSize,
       bytes: null,
-      path,
-      chunks: () => readFrom(file, sealedSize),
-      async dispose() {
-        await file.close()
-        await rm(path, { force: true })
-      },
+      path: file.path,
+      chunks: () => (isHeld ? held.read(0) : file.read(sealedSize)),
+      dispose,
     }
   } catch (error) {
-    await file.close()
-    await rm(path, { force: true })
+    await dispose()
     throw error
-  }
-}
-
-type Readable = {
-  read(buffer: Uint8Array, offset: number, length: number, position: number): Promise<{ bytesRead: number }>
-}
-
-/** `size` octets of the file, in pieces that are never used again. Throws if the file is shorter. */
-export async function* readFrom(file: Readable, size: number): AsyncGenerator<Uint8Array> {
-  for (let at = 0; at < size; ) {
-    const piece = Buffer.allocUnsafe(Math.min(READ_LENGTH, size - at))
-    const { bytesRead } = await file.read(piece, 0, piece.length, at)
-    if (bytesRead === 0) throw new Error('a sealed copy is shorter than it was when it was written')
-    at += bytesRead
-    yield bytesRead === piece.length ? piece : piece.subarray(0, bytesRead)
   }
 }
 

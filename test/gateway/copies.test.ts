@@ -7,6 +7,7 @@ import { CompactSign } from 'jose'
 import t, { type Test } from 'tap'
 import { createFolderCopies } from '../../gateway/copies.ts'
 import { type CopiesHttpParts, createCopiesServer } from '../../gateway/copies-http.ts'
+import { createRoom } from '../../gateway/room.ts'
 import { createSealing, inMemory } from '../../gateway/sealing.ts'
 import { createSigningKeyRing } from '../../gateway/signing-keys.ts'
 import type { EnvelopeId } from '../../protocol/identifiers.ts'
@@ -135,7 +136,7 @@ function plainOf(size: number, broken = false) {
 
 t.test('a small message is sealed in memory, a large one into a file that is linked into the store', async (t) => {
   const root = t.testdir({ sealing: {} })
-  const sealing = await createSealing({ folder: join(root, 'sealing') })
+  const sealing = await createSealing({ folder: join(root, 'sealing'), room: createRoom(0) })
   const copies = await createFolderCopies(join(root, 'copies'))
   for (const size of [0, 10_000, 1024 * 1024, 3_000_000]) {
     const sealed = await sealing.seal(plainOf(size), key)
@@ -155,13 +156,13 @@ t.test('a small message is sealed in memory, a large one into a file that is lin
 
 t.test('a sealing that fails leaves no file, and says what failed', async (t) => {
   const folder = t.testdir()
-  const sealing = await createSealing({ folder })
+  const sealing = await createSealing({ folder, room: createRoom(0) })
   await t.rejects(sealing.seal(plainOf(4_000_000, true), key), { message: 'the scratch file was altered' })
   t.same(readdirSync(folder), [])
 })
 
 t.test('a message is deflated only where its mail would be too large for the next hop', async (t) => {
-  const sealing = await createSealing({ folder: t.testdir(), carryLimit: 500_000 })
+  const sealing = await createSealing({ folder: t.testdir(), room: createRoom(0), carryLimit: 500_000 })
   const small = await sealing.seal(plainOf(200_000), key)
   const large = await sealing.seal(plainOf(600_000), key)
   t.ok(small.sealedSize > 200_000)
@@ -337,7 +338,7 @@ t.test('what a killed process left is swept away', async (t) => {
   t.same(readdirSync(join(folder, 'drafts')), ['fresh'])
   writeFileSync(join(folder, 'x.sealing'), 'x')
   utimesSync(join(folder, 'x.sealing'), 1, 1)
-  await createSealing({ folder })
+  await createSealing({ folder, room: createRoom(0) })
   t.notOk(readdirSync(folder).includes('x.sealing'))
   t.equal(readFileSync(join(folder, 'drafts', 'fresh'), 'utf8'), 'y')
 })

@@ -3,6 +3,7 @@ import t from 'tap'
 import { parseAddressList } from '../../gateway/address-list.ts'
 import { readFacts } from '../../gateway/facts.ts'
 import { createContentWriter, readMemory } from '../../gateway/intake.ts'
+import { createRoom } from '../../gateway/room.ts'
 import { parseAddress } from '../../protocol/identifiers.ts'
 import type { OutboundReads } from '../../rulebook/index.ts'
 import { readCorpus } from './corpus.ts'
@@ -210,7 +211,7 @@ t.test('parts are found in a scratch file as in memory', async (t) => {
   const filler = `${'0123456789abcdef'.repeat(4)}\r\n`.repeat(4100)
   const part = (n: number) => `--edge\r\nContent-Type: application/x-${n}; name=f${n}\r\n\r\n${filler}`
   const message = `From: anna@acme.example\r\nContent-Type: multipart/mixed; boundary=edge\r\n\r\n${[1, 2, 3, 4, 5, 6].map(part).join('')}--edge--\r\n`
-  const writer = createContentWriter(t.testdir())
+  const writer = createContentWriter(t.testdir(), createRoom(0))
   await writer.write(Buffer.from(message))
   const content = await writer.finish()
   if (content === null) throw new Error('the header is too large')

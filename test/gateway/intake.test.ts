@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { readdirSync } from 'node:fs'
 import t from 'tap'
 import { createContentWriter, MEMORY_LIMIT, readMemory } from '../../gateway/intake.ts'
+import { createRoom } from '../../gateway/room.ts'
 import { createScratch } from '../../gateway/scratch.ts'
 
 const sha256 = (text: string) => createHash('sha256').update(text, 'latin1').digest('hex')
@@ -17,15 +18,18 @@ const header =
 const plain = 'Received: from x by y; today\r\nFrom: a@acme.example\r\nSubject: s\r\n'
 const traceFree = 'From: a@acme.example\r\nBcc: secret@example.org,\r\n other@example.org\r\nSubject: s\r\n'
 
-for (const [where, body] of [
-  ['in memory', '\r\nhello\r\n'],
-  ['in the scratch file', `\r\n${'0123456789abcdef\r\n'.repeat(150_000)}`],
+const long = `\r\n${'0123456789abcdef\r\n'.repeat(150_000)}`
+for (const [where, room, body] of [
+  ['in memory', 0, '\r\nhello\r\n'],
+  ['in the scratch file', 0, long],
+  ['in memory as far as there is room', 1_500_000, long],
+  ['in memory because there is room', 3_000_000, long],
 ] as const) {
   t.test(
     `a message that waits ${where} is read as often as asked, with and without what must reach no recipient`,
     async (t) => {
       const folder = t.testdir()
-      const writer = createContentWriter(folder)
+      const writer = createContentWriter(folder, createRoom(room))
       const wire = Buffer.from(header + body, 'latin1')
       for (let at = 0; at < wire.length; at += 70_001) await writer.write(wire.subarray(at, at + 70_001))
       const content = await writer.finish()
@@ -39,11 +43,11 @@ for (const [where, body] of [
       t.equal(content?.size, wire.length)
       t.equal(content?.plainSize, plain.length + body.length)
       t.equal(content?.bodySize, body.length)
-      t.equal(hex(content?.digest), sha256(header + body))
       t.equal(hex(content?.traceFreeDigest), sha256(traceFree + body))
       t.equal(content?.eightBit, false)
       await content?.discard()
       await content?.discard()
+      if (wire.length > MEMORY_LIMIT) await t.rejects(text(content?.accepted()), 'nothing is read afterwards')
     },
   )
 }

@@ -3,6 +3,7 @@ import t from 'tap'
 import { readFacts } from '../../gateway/facts.ts'
 import { htmlText } from '../../gateway/html-text.ts'
 import { createContentWriter, readMemory } from '../../gateway/intake.ts'
+import { createRoom } from '../../gateway/room.ts'
 
 const reads = { kinds: false, contents: false, text: true, patterns: [] as string[] }
 const policy = { domains: ['acme.example'], reads }
@@ -112,7 +113,7 @@ t.test('a file that is no text leaves the room to the texts', async (t) => {
 })
 
 t.test('a text in a scratch file is read as one in memory', async (t) => {
-  const writer = createContentWriter(t.testdir())
+  const writer = createContentWriter(t.testdir(), createRoom(0))
   const filler = `${'0123456789abcdef'.repeat(4)}\r\n`.repeat(20_000)
   const mail = `Subject: x\r\nContent-Type: multipart/mixed; boundary=m\r\n\r\n--m\r\nContent-Type: image/png; name=x.png\r\n\r\n${filler}\r\n--m\r\n\r\nthe last word\r\n--m--\r\n`
   await writer.write(Buffer.from(mail))

@@ -9,6 +9,7 @@ import { createLog } from '../../gateway/log.ts'
 import { createMetrics, type Metrics } from '../../gateway/metrics.ts'
 import type { Offer, Offers } from '../../gateway/offers.ts'
 import type { Accept } from '../../gateway/reception.ts'
+import { createRoom } from '../../gateway/room.ts'
 import type { SessionParts } from '../../gateway/session.ts'
 import { type OrgId, parseOrgId } from '../../protocol/identifiers.ts'
 
@@ -73,6 +74,7 @@ export async function open(
     {
       ...{
         host: 'gw.acme.example',
+        room: createRoom(0),
         folder,
         receivedLimit: 10,
         dataTimeoutMs: 5000,
