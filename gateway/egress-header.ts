@@ -21,7 +21,8 @@ const OUTSIDE = new Set([
   ],
 ])
 const ADDRESSES = /^(?:resent-)?(?:from|sender|to|cc)$|^reply-to$/
-const NOWHERE = /^(?:bcc|resent-bcc|sealpost-.*|x-ms-exchange-(?:organization|forest|crosspremises)-.*)$/
+const NOWHERE =
+  /^(?:bcc|resent-bcc|sealpost-.*|x-sealpost-tenant|x-ms-exchange-(?:organization|forest|crosspremises)-.*)$/
 const FIELD = /^([!-9;-~]+)[ \t]*:([^\0]*)\r\n$/s
 
 type Field = { readonly key: string; readonly body: string; readonly raw: string }

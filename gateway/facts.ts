@@ -13,6 +13,8 @@ export type MessageFacts = OutboundFacts['message']
 
 /** Characters of a subject that rules see, and in which tags are looked for. */
 const SUBJECT_LIMIT = 4096
+/** No rule need see these. */
+const secretNames = new Set([fields.tenant, fields.tenantX].map((name) => name.toLowerCase()))
 
 /**
  * What the rules of `policy` can see of a message (rulebook/facts.ts), the same for all its recipients; what none of them looks at is not found
@@ -65,7 +67,7 @@ function readHeaders(header: Header): Record<string, readonly string[]> {
   // Without a prototype, so that a field named `constructor` is a field like any other.
   const headers: Record<string, string[]> = Object.create(null)
   for (const { key, value } of header.fields) {
-    if (key === '' || key === fields.tenant.toLowerCase()) continue
+    if (key === '' || secretNames.has(key)) continue
     const values = headers[key]
     if (values === undefined) headers[key] = [value]
     else values.push(value)

@@ -35,6 +35,7 @@ export const headerTable: readonly Row[] = [
   row('Bcc', 'nowhere', 'none', 'addresses', 'nobody but the sender sees blind recipients'),
   row('Resent-Bcc', 'nowhere', 'none', 'addresses'),
   row('Sealpost-*', 'nowhere', 'none', 'text', 'the tenant secret, stamps, wishes'),
+  row('X-Sealpost-Tenant', 'nowhere', 'none', 'text', 'the tenant secret, under the name that Google gives it'),
   row('X-MS-Exchange-Organization-*', 'nowhere', 'none', 'text', 'internal to the sending organization'),
   row('X-MS-Exchange-Forest-*', 'nowhere', 'none', 'text'),
   row('X-MS-Exchange-CrossPremises-*', 'nowhere', 'none', 'text'),

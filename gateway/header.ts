@@ -81,7 +81,7 @@ export function fieldsOf(header: Header, name: string): readonly HeaderField[] {
   return header.fields.filter((field) => field.key === key)
 }
 
-const privateNames = new Set(['bcc', 'resent-bcc'])
+const privateNames = new Set(['bcc', 'resent-bcc', 'x-sealpost-tenant'])
 const privatePrefixes = [
   'sealpost-',
   'x-ms-exchange-organization-',
@@ -106,6 +106,7 @@ const traceNames = new Set([
   'x-ld-processed',
   'x-originatororg',
   'sealpost-tenant',
+  'x-sealpost-tenant',
 ])
 const tracePrefixes = ['arc-', 'x-ms-exchange-', 'x-google-', 'x-gm-']
 

@@ -96,7 +96,10 @@ export function proveSender(
   return { kind: 'refused', code: orgs.some((org) => domainsOf(org) === null) ? 'policy' : 'foreign-sender' }
 }
 
-/** The one organization, once the header is in. A tenant secret counts only alone in its field, and is compared in constant time. */
+/**
+ * The one organization, once the header is in. A tenant secret counts only in the one field of either name, alone, and is compared in
+ * constant time.
+ */
 export function proveMessage(proof: Proof, header: Header): Refusal | { readonly kind: 'proven'; readonly org: OrgId } {
   const [org, other] = [...new Set([...proof.proven, ...bySecret(proof.onSecret, header)])]
   if (org === undefined) return { kind: 'refused', code: 'tenant-secret' }
@@ -104,7 +107,7 @@ export function proveMessage(proof: Proof, header: Header): Refusal | { readonly
 }
 
 function bySecret(tenants: readonly TenantProof[], header: Header): OrgId[] {
-  const [field, second] = fieldsOf(header, fields.tenant)
+  const [field, second] = [fields.tenant, fields.tenantX].flatMap((name) => fieldsOf(header, name))
   if (field === undefined || second !== undefined) return []
   const given = digest(field.value)
   // Every secret is compared, so that the time tells nothing about which one was met.

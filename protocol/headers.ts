@@ -2,6 +2,8 @@
 export const fields = {
   /** Stamped by the organization's own routing rule; proves the tenant where a provider's addresses are shared. Removed. */
   tenant: 'Sealpost-Tenant',
+  /** The same, where a provider puts `X-` before the name of every field that it adds. */
+  tenantX: 'X-Sealpost-Tenant',
   /** `v=1; org=<id>; id=<envelope id>; s=<loop secret>` on what the gateway sealed; see docs/format.md. */
   handled: 'Sealpost-Handled',
   /** `v=1; org=<id>; t=<unix seconds>; kid=<kid>; sig=<base64url Ed25519>` on system mail; see docs/format.md. */

@@ -178,7 +178,8 @@ t.test('base64 is the same whatever the chunks', async (t) => {
 })
 
 t.test('a passed mail gets our stamps and loses only what must reach no recipient', async (t) => {
-  const message = 'Subject: hi\r\nBcc: x@example.org\r\nSealpost-Tenant: s\r\nX-Odd : kept\r\n\r\nbody \xe9\r\n'
+  const message =
+    'Subject: hi\r\nBcc: x@example.org\r\nSealpost-Tenant: s\r\nx-sealpost-tenant: s\r\nX-Odd : kept\r\n\r\nbody \xe9\r\n'
   const body = Buffer.from('\r\nbody \xe9\r\n', 'latin1')
   const mail = composer.passed({
     received: 'from a by b',

@@ -270,6 +270,7 @@ t.test('a passed mail with a field that must reach no recipient is stopped', asy
     'Bcc: eve@example.org',
     'bcc : a@b.c',
     'Sealpost-Tenant: s',
+    'X-Sealpost-Tenant: s',
     'X-MS-Exchange-Organization-A: 1',
     'Resent-Bcc: a',
   ]) {

@@ -74,7 +74,14 @@ t.test('too many fields are no header', (t) => {
 })
 
 t.test('what must reach no recipient', (t) => {
-  for (const key of ['bcc', 'resent-bcc', 'sealpost-tenant', 'sealpost-handled', 'x-ms-exchange-organization-scl']) {
+  for (const key of [
+    'bcc',
+    'resent-bcc',
+    'sealpost-tenant',
+    'x-sealpost-tenant',
+    'sealpost-handled',
+    'x-ms-exchange-organization-scl',
+  ]) {
     t.ok(reachesNoRecipient(key), key)
   }
   for (const key of ['to', 'cc', 'subject', 'x-ms-exchange-transport', 'bccx', ''])

@@ -69,8 +69,12 @@ t.test('a tenant secret counts alone, whole, and for its own organization', (t) 
   const told = (text: string) => proveMessage(proof, header(text))
   t.match(told('Sealpost-Tenant: one secret'), { kind: 'proven', org })
   t.match(told('SEALPOST-TENANT:two secret'), { kind: 'proven', org: other })
+  t.match(told('X-Sealpost-Tenant: one secret'), { kind: 'proven', org }, 'as Google names it')
   for (const bad of [
     'A: b',
+    'X-X-Sealpost-Tenant: one secret',
+    'Sealpost-Tenant: one secret\r\nX-Sealpost-Tenant: one secret',
+    'X-Sealpost-Tenant: one secret\r\nX-Sealpost-Tenant: two secret',
     'Sealpost-Tenant: one',
     'Sealpost-Tenant:',
     'Sealpost-Tenant: one secret\r\nSealpost-Tenant: two secret',

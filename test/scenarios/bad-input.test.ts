@@ -193,7 +193,7 @@ t.test('malformed, 8-bit and over-long mail is sealed as it is', async (t) => {
 t.test('fields that must reach no recipient reach none, sealed or not', async (t) => {
   const before = sink.deliveries.length
   const hidden =
-    'Bcc: hidden@example.org\r\nSealpost-Tenant: tenant\r\nX-MS-Exchange-Organization-SCL: -1\r\nResent-Bcc: h2@example.org\r\n'
+    'Bcc: hidden@example.org\r\nSealpost-Tenant: tenant\r\nX-Sealpost-Tenant: tenant\r\nX-MS-Exchange-Organization-SCL: -1\r\nResent-Bcc: h2@example.org\r\n'
   t.match(await sendOnce(smtp, { from, to: [to], octets: mailOf(`${hidden}Subject: blind\r\n`) }), /^250 /)
   const mail = sink.deliveries[before]?.octets ?? Buffer.alloc(0)
   const reader = await scene.prove(envelopeIn(mail), to)
