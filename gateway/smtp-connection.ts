@@ -146,16 +146,28 @@ class StrictConnection extends SMTPConnection {
     // The base constructor calls this before any field of this class is there.
     const { strictness, options } = this._server as StrictServer
     const parser = new StrictStream(strictness.bareNewlines, { maxCommandLength: options.maxCommandLength })
-    parser.oncommand = (command, callback) => this._onCommand(command, callback)
+    parser.oncommand = (command, callback) => {
+      // In the place of whatever would have heard it, an AUTH that waits for its next line included.
+      if (parser.endsBare(command.length) && !this._upgrading) this._nextHandler = refuseBare
+      this._onCommand(command, callback)
+    }
     parser.on('error', (error) => this.send(421, `Error: ${error.message}`))
     return parser
   }
+}
+
+function refuseBare(this: SMTPConnection, _command: Buffer, callback: () => void): void {
+  this.send(500, '5.5.2 a command must end in CRLF, not in a bare LF (RFC 5321 2.3.8)')
+  callback()
 }
 
 class StrictStream extends SMTPStream {
   readonly #bareNewlines: 'refuse' | 'normalise'
   #scan: DataScan
   #sink: DataStream | null = null
+  /** What the base class cuts into commands, and how far it has come. */
+  #commands = ''
+  #at = 0
 
   constructor(bareNewlines: 'refuse' | 'normalise', options: SMTPStreamOptions) {
     super(options)
@@ -163,8 +175,25 @@ class StrictStream extends SMTPStream {
     this.#scan = createDataScan(bareNewlines)
   }
 
+  override _write(chunk: Buffer, encoding: BufferEncoding | 'buffer', next: (error?: Error | null) => void): void {
+    if (!this._dataMode) {
+      this.#commands = this._remainder + chunk.toString('latin1')
+      this.#at = 0
+    }
+    super._write(chunk, encoding, next)
+  }
+
+  /** Whether the next command, of so many octets, ends in a bare LF where these are refused. Asked once for each, in order. */
+  endsBare(length: number): boolean {
+    const end = this.#at + length
+    const bare = this.#commands[end] === '\n'
+    this.#at = end + (bare ? 1 : 2)
+    return bare && this.#bareNewlines === 'refuse'
+  }
+
   override startDataMode(maxBytes?: number | string | null): SMTPServerDataStream {
     this.#scan = createDataScan(this.#bareNewlines)
+    this.#commands = ''
     this.#sink = Object.assign(super.startDataMode(maxBytes), { fault: null })
     return this.#sink
   }
