@@ -32,7 +32,8 @@ export function certificateFindings(gateway: Config, keyServer: KeyServerConfig 
       : [{ what: `listener ${options.name}`, pem: options.tls.certificate, name: gateway.name }],
   )
   for (const { id, nextHop } of gateway.organizations) {
-    const pem = nextHop.tls !== undefined && 'own' in nextHop.tls ? nextHop.tls.own?.cert : undefined
+    const tls = nextHop.kind === 'relay' ? nextHop.tls : undefined
+    const pem = tls !== undefined && 'own' in tls ? tls.own?.cert : undefined
     if (pem !== undefined) held.push({ what: `${id} towards its next hop`, pem, name: null, asClient: true })
   }
   const { certificate, ca } = gateway.keyServer

@@ -51,15 +51,17 @@ async function mxFinding(names: Names, domain: string): Promise<Finding> {
 }
 
 /** Whose servers hand the mail to the world, by what its SPF record must then include. */
-function includeOf({ nextHop: { host }, microsoft }: OrganizationConfig): string | null {
+function includeOf({ nextHop, microsoft }: OrganizationConfig): string | null {
   if (microsoft) return 'spf.protection.outlook.com'
+  const host = nextHop.kind === 'mx' ? '' : nextHop.host
   return /\.(?:gmail|google)\.com$/i.test(host) ? '_spf.google.com' : null
 }
 
 async function spfFinding(names: Names, org: OrganizationConfig, domain: string): Promise<Finding> {
   const [record, second] = (await names.txt(domain)).filter((text) => /^v=spf1(?:\s|$)/i.test(text))
   const include = includeOf(org)
-  const example = include === null ? 'v=spf1 ip4:<addresses of your next hop> -all' : `v=spf1 include:${include} -all`
+  const whose = org.nextHop.kind === 'mx' ? 'this gateway' : 'your next hop'
+  const example = include === null ? `v=spf1 ip4:<addresses of ${whose}> -all` : `v=spf1 include:${include} -all`
   if (record === undefined) return look('dns', `${domain} has no SPF record`, `publish TXT "${example}"`)
   if (second !== undefined) {
     return broken('dns', `${domain} has more than one SPF record, so that none counts`, 'leave one of them')
@@ -135,13 +137,15 @@ async function providerFinding(names: Names, org: OrganizationConfig, domain: st
 /** Pure: whether it is right to sign here. */
 function dkimAdvice({ id, dkim, nextHop }: OrganizationConfig, domains: readonly string[]): Finding[] {
   const { keys, nextHopSigns, signs } = dkim
+  const host = nextHop.kind === 'mx' ? 'the next hop' : nextHop.host
   if (nextHopSigns && keys.length > 0) {
     const todo = 'leave it so, or take the keys out; where it does not sign after all, set nextHop > signs: false'
-    return [look('dkim', `${id}: this gateway has keys but does not sign, because ${nextHop.host} does`, todo)]
+    return [look('dkim', `${id}: this gateway has keys but does not sign, because ${host} does`, todo)]
   }
-  if (nextHopSigns) return [ok('dkim', `${id}: this gateway does not sign, because ${nextHop.host} does`)]
+  if (nextHopSigns) return [ok('dkim', `${id}: this gateway does not sign, because ${host} does`)]
   if (!signs) {
-    const todo = `make a key: sealpost dkim ${domains[0] ?? id} --selector s1 --to dkim.key; or set nextHop > signs: true if ${nextHop.host} signs`
+    const make = `make a key: sealpost dkim ${domains[0] ?? id} --selector s1 --to dkim.key`
+    const todo = nextHop.kind === 'mx' ? make : `${make}; or set nextHop > signs: true if ${host} signs`
     return [look('dkim', `${id}: its mail leaves here without a DKIM signature`, todo)]
   }
   const covered = (domain: string) => keys.some((key) => domain === key.domain || domain.endsWith(`.${key.domain}`))

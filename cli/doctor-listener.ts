@@ -50,8 +50,8 @@ async function relayFinding(listener: ListenerConfig, name: string): Promise<Fin
   try {
     const implicit = options.tls?.mode === 'implicit'
     wire = implicit
-      ? await openSecureWire(host, options.port, { mode: 'opportunistic' }, TIMEOUT_MS)
-      : await openWire(host, options.port, TIMEOUT_MS)
+      ? await openSecureWire({ host, port: options.port }, { mode: 'opportunistic' }, TIMEOUT_MS)
+      : await openWire({ host, port: options.port }, TIMEOUT_MS)
     return judge(place, await converse(wire, name))
   } catch (error) {
     const todo = 'start the gateway; if it runs, look at its log: nobody can hand in mail here'

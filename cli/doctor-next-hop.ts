@@ -7,12 +7,15 @@ import type { Config, OrganizationConfig } from '../gateway/config.ts'
 import { GreetingFault, openSmtpClient, phaseTimeouts } from '../gateway/smtp-client.ts'
 import { defaultTlsPolicy } from '../gateway/tls-policy.ts'
 import { broken, type Finding, look, ok, reasonOf } from './doctor-finding.ts'
+import { mxFindings } from './doctor-mx.ts'
 
 /** Of a greeting; a tenth is for the connection. */
 const BUDGET_MS = 30_000
 
 /** Connects to the next hop as mail would, up to sign-in, and takes leave. */
-export async function nextHopFindings({ nextHop, carryLimit }: OrganizationConfig): Promise<Finding[]> {
+export async function nextHopFindings(org: OrganizationConfig, domains: readonly string[]): Promise<Finding[]> {
+  const { nextHop, carryLimit } = org
+  if (nextHop.kind === 'mx') return mxFindings(org, nextHop, domains)
   const { host, port, helo } = nextHop
   const policy = nextHop.tls ?? defaultTlsPolicy(host)
   const place = `${host}:${port}`
@@ -56,6 +59,7 @@ function todoFor(reason: string): string {
 
 /** Whether mail could come back to where it left. */
 export async function loopFindings(config: Config, org: OrganizationConfig): Promise<Finding[]> {
+  if (org.nextHop.kind === 'mx') return [secretFinding(config, org)]
   const { host, port } = org.nextHop
   const own = config.listeners.filter(({ options }) => options.port === port)
   const addresses = await addressesOf(host)

@@ -20,3 +20,16 @@ export function blockListOf(ranges: readonly string[]): { readonly list: BlockLi
 export function isLoopback(host: string): boolean {
   return host === 'localhost' || host === '::1' || /^127\.\d{1,3}\.\d{1,3}\.\d{1,3}$/.test(host)
 }
+
+/** Addresses that name this machine, this link, nobody or everybody: what a stranger's DNS says to be there is not where it says. */
+const HERE = [
+  ...['0.0.0.0/8', '127.0.0.0/8', '169.254.0.0/16', '224.0.0.0/4', '240.0.0.0/4'],
+  ...['::/128', '::1/128', 'fe80::/10', 'ff00::/8'],
+]
+
+/** Whether a stranger's DNS may send us to this address. Private networks are left in: a house may resolve its own names so. */
+export function isAbroad(address: string): boolean {
+  const here = blockListOf(HERE)
+  const version = isIP(address)
+  return version !== 0 && 'list' in here && !here.list.check(address, version === 6 ? 'ipv6' : 'ipv4')
+}

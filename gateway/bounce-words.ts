@@ -25,7 +25,9 @@ export function bounceWords(parts: BounceParts): string {
     ...parts.failed.flatMap((result) => [
       `- ${result.recipient}`,
       ...(action === 'failed' ? [`  ${advice(result)}`] : []),
-      ...(result.text === '' ? [] : [`  ${result.remote ? `${parts.nextHop} said` : 'Reason'}: ${replyLine(result)}`]),
+      ...(result.text === ''
+        ? []
+        : [`  ${result.remote ? `${result.hop ?? parts.nextHop} said` : 'Reason'}: ${replyLine(result)}`]),
       '',
     ]),
     ...ending(parts, action),

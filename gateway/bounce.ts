@@ -110,7 +110,7 @@ function status(parts: BounceParts, utf8: boolean): string {
       `Final-Recipient: ${type(result.recipient)};${result.recipient}`,
       `Action: ${action}`,
       `Status: ${statusOf(action, result)}`,
-      ...(result.remote ? [`Remote-MTA: dns;${parts.nextHop}`] : []),
+      ...(result.remote ? [`Remote-MTA: dns;${result.hop ?? parts.nextHop}`] : []),
       ...(result.remote ? [`Diagnostic-Code: smtp;${replyLine(result)}`] : []),
       `Last-Attempt-Date: ${mailDate(parts.now)}`,
       ...(parts.until === undefined ? [] : [`Will-Retry-Until: ${mailDate(parts.until)}`]),

@@ -25,7 +25,13 @@ export function accountsOf(
     faults.push(`${place} > accounts: give tls, without which nobody can sign in`)
   if (name === undefined && !provider) faults.push(`${place} > accounts: expected file, or provider: true`)
   for (const [id, { nextHop }] of provider ? Object.entries(file.organizations) : []) {
-    const mode = nextHop.tls?.mode ?? (isLoopback(nextHop.host) ? 'opportunistic' : 'verify')
+    if (nextHop === 'mx' || nextHop.mx !== undefined) {
+      faults.push(
+        `${place} > accounts > provider: organizations > ${id} > nextHop is mx, and no server there knows passwords`,
+      )
+      continue
+    }
+    const mode = nextHop.tls?.mode ?? (isLoopback(nextHop.host ?? '') ? 'opportunistic' : 'verify')
     if (mode === 'verify' || mode === 'pin') continue
     faults.push(
       `${place} > accounts > provider: passwords go to verified next hops only; organizations > ${id} > nextHop > tls needs mode verify or pin`,

@@ -1,14 +1,10 @@
 import type { OrgId } from '../protocol/identifiers.ts'
-import { loadTlsFiles } from '../protocol/tls-files.ts'
 import type { OrganizationConfig } from './config.ts'
 import { apiOf } from './config-api.ts'
-import { cloudOf } from './config-cloud.ts'
-import { publicOf, type Reading, secretOf } from './config-reading.ts'
+import { nextHopOf } from './config-next-hop.ts'
+import { type Reading, secretOf } from './config-reading.ts'
 import type { ConfigFile } from './config-schema.ts'
 import { dkimOf } from './dkim-config.ts'
-import { createCloudTokens } from './oauth-cloud.ts'
-import type { SmtpAuth } from './smtp-auth.ts'
-import type { OwnCertificate, TlsPolicy } from './tls-policy.ts'
 
 /** One organization, with its next hop; faults are noted in `reading`. */
 export function organizationOf(
@@ -18,7 +14,7 @@ export function organizationOf(
 ): OrganizationConfig {
   const { faults } = reading
   const place = `organizations > ${id}`
-  const hop = org.nextHop
+  const hop = org.nextHop === 'mx' ? {} : org.nextHop
   const [loopSecret = null, otherLoopSecret = null] = loopSecretsOf(reading, org.loopSecret, `${place} > loopSecret`)
   const traceKey = secretOf(reading, org.traceKey, `${place} > traceKey`)
   if (traceKey !== null && traceKey.length < 32) {
@@ -31,16 +27,8 @@ export function organizationOf(
     traceKey,
     loopSecret,
     otherLoopSecret,
-    nextHop: {
-      host: hop.host,
-      port: hop.port,
-      helo: reading.file.name,
-      implicitTls: hop.implicitTls ?? false,
-      connections: hop.connections ?? 20,
-      ...tlsPolicyOf(reading, hop, place),
-      ...authOf(reading, hop, `${place} > nextHop`),
-    },
-    microsoft: hop.microsoft ?? /\.mail\.protection\.outlook\.com$/i.test(hop.host),
+    nextHop: nextHopOf(reading, org.nextHop, `${place} > nextHop`),
+    microsoft: hop.microsoft ?? /\.mail\.protection\.outlook\.com$/i.test(hop.host ?? ''),
     carryLimit: hop.carryLimit ?? 25_000_000,
     api: apiOf(reading, org.api, `${place} > api`),
     dkim: dkimOf(reading, org, place),
@@ -61,60 +49,4 @@ function loopSecretsOf(
     }
     return secret
   })
-}
-
-/** What tokens are for at the clouds' SMTP servers. */
-const SMTP_SCOPES = { microsoft: 'https://outlook.office365.com/.default', google: 'https://mail.google.com/' } as const
-
-function authOf(
-  reading: Reading,
-  { user, password, oauth }: ConfigFile['organizations'][string]['nextHop'],
-  place: string,
-): { auth?: SmtpAuth } {
-  const ways = [password, oauth].filter((way) => way !== undefined).length
-  if (ways !== (user === undefined ? 0 : 1)) reading.faults.push(`${place}: user goes together with password or oauth`)
-  const secret = secretOf(reading, password, `${place} > password`)
-  if (user === undefined) return {}
-  if (secret !== null) return { auth: { user, password: secret } }
-  if (oauth === undefined) return {}
-  const at = { place: `${place} > oauth`, said: `cloud ${oauth.cloud}` }
-  const credentials = cloudOf(reading, oauth.cloud, oauth, [SMTP_SCOPES[oauth.cloud]], at)
-  return credentials === null ? {} : { auth: { user, tokens: createCloudTokens(credentials) } }
-}
-
-function tlsPolicyOf(
-  reading: Reading,
-  hop: ConfigFile['organizations'][string]['nextHop'],
-  place: string,
-): { tls?: TlsPolicy } {
-  const { tls } = hop
-  if (tls === undefined) return {}
-  const name = tls.name === undefined ? {} : { name: tls.name }
-  const own = ownCertificateOf(reading, tls, `${place} > nextHop > tls`)
-  if (tls.mode === 'verify') {
-    const ca = tls.ca === undefined ? {} : { ca: [publicOf(reading, tls.ca, `${place} > nextHop > tls > ca`)] }
-    return { tls: { mode: 'verify', ...name, ...ca, ...own } }
-  }
-  if (tls.mode === 'none') return { tls: { mode: 'none' } }
-  if (tls.mode === 'opportunistic') return { tls: { mode: 'opportunistic', ...own } }
-  if (tls.pins === undefined) reading.faults.push(`${place} > nextHop > tls: with mode pin, pins are needed`)
-  return { tls: { mode: 'pin', spki: tls.pins ?? [], ...name, ...own } }
-}
-
-/** What is shown to a next hop that asks for a certificate. */
-function ownCertificateOf(
-  { at, faults, now }: Reading,
-  { mode, certificate, key }: NonNullable<ConfigFile['organizations'][string]['nextHop']['tls']>,
-  place: string,
-): { own?: OwnCertificate } {
-  if (certificate === undefined && key === undefined) return {}
-  if (certificate === undefined || key === undefined) {
-    faults.push(`${place}: certificate and key go together`)
-    return {}
-  }
-  if (mode === 'none') faults.push(`${place}: with mode none there is no TLS to show a certificate in; remove it`)
-  const load = loadTlsFiles({ cert: at(certificate), key: at(key) }, now)
-  if (load.kind === 'loaded') return { own: { cert: load.files.cert, key: load.files.key } }
-  faults.push(...load.faults.map((fault) => `${place}: ${fault}`))
-  return {}
 }

@@ -45,10 +45,28 @@ const cloudOptions = {
   authority: optional(Origin),
 }
 
+const Mx = Type.Object(
+  {
+    resolver: optional(
+      Type.Array(Type.String({ maxLength: 64 }), {
+        minItems: 1,
+        maxItems: 8,
+        ...words('a list of addresses of name servers'),
+      }),
+    ),
+    dnssec: optional(oneOf('off', 'trusted-resolver')),
+    port: optional(Port),
+    ca: optional(Path),
+    thisMachine: optional(Flag),
+  },
+  { ...closed, ...words('resolver, dnssec, port, ca and thisMachine') },
+)
+
 const NextHop = Type.Object(
   {
-    host: Host,
-    port: Port,
+    mx: optional(Mx),
+    host: optional(Host),
+    port: optional(Port),
     tls: optional(
       Type.Object(
         {
@@ -78,7 +96,7 @@ const NextHop = Type.Object(
     signs: optional(Flag),
     carryLimit: number(100_000, 1_000_000_000),
   },
-  { ...closed, ...words('host and port of the provider') },
+  { ...closed, ...words('mx, or host and port of the provider') },
 )
 
 const DkimKey = Type.Object(
@@ -107,7 +125,7 @@ const Api = Type.Object(
 const Organization = Type.Object(
   {
     name: Type.String({ minLength: 1, maxLength: 128, ...words("the organization's name for people") }),
-    nextHop: NextHop,
+    nextHop: Type.Union([Type.Literal('mx'), NextHop], words('mx, or host and port of the provider')),
     api: optional(Api),
     dkim: optional(Type.Array(DkimKey, { maxItems: 64, ...words('a list of {domain, selector, key}') })),
     traceKey: optional(Secret),

@@ -7,11 +7,11 @@ import { isLoopback } from './address-range.ts'
 import type { AccountsConfig } from './config-accounts.ts'
 import type { ApiConfig } from './config-api.ts'
 import { listenerOf } from './config-listener.ts'
+import type { NextHopConfig } from './config-next-hop.ts'
 import { organizationOf } from './config-organization.ts'
 import type { Reading } from './config-reading.ts'
 import { ConfigFile } from './config-schema.ts'
 import { type SpoolConfig, spoolOf } from './config-spool.ts'
-import type { SmtpCourierOptions } from './courier-smtp.ts'
 import type { DeliveryMode } from './dispatch.ts'
 import type { DkimConfig } from './dkim-config.ts'
 import type { LimitRules } from './limits.ts'
@@ -59,7 +59,7 @@ export type OrganizationConfig = {
   readonly loopSecret: string | null
   /** Believed as well, while another takes its place. */
   readonly otherLoopSecret: string | null
-  readonly nextHop: SmtpCourierOptions
+  readonly nextHop: NextHopConfig
   readonly microsoft: boolean
   readonly carryLimit: number
   /** Null: all mail goes by the next hop. */
@@ -167,8 +167,17 @@ function parse(text: string, path: string): ConfigFile {
   const { value } = read
   const validate = new Ajv({ allErrors: true, strict: false, verbose: true }).compile<ConfigFile>(ConfigFile)
   if (validate(value)) return value
-  const faults = (validate.errors ?? []).flatMap((error) => faultOf(error))
+  const errors = validate.errors ?? []
+  // A choice says what is expected only where none of its branches has something to say of its inside.
+  const told = errors.filter(({ keyword, instancePath }) => {
+    return keyword !== 'anyOf' || !errors.some((other) => isInside(other, instancePath))
+  })
+  const faults = told.flatMap((error) => faultOf(error))
   throw new ConfigError([...new Set(faults)].map((fault) => `${path}: ${fault}`))
+}
+
+function isInside({ keyword, instancePath }: ErrorObject, path: string): boolean {
+  return instancePath.startsWith(`${path}/`) || (instancePath === path && keyword === 'additionalProperties')
 }
 
 function faultOf(error: ErrorObject): readonly string[] {

@@ -11,6 +11,8 @@ import { defaultTlsPolicy, type TlsPolicy } from './tls-policy.ts'
 
 export type SmtpCourierOptions = {
   readonly host: string
+  /** Where it is, if the host's name is not to be resolved. */
+  readonly address?: string
   readonly port: number
   /** Said in EHLO. */
   readonly helo: string
@@ -70,6 +72,7 @@ export function createSmtpCourier(options: SmtpCourierOptions): Courier {
 export function nextHopOf(options: SmtpCourierOptions): NextHop {
   return {
     host: options.host,
+    ...(options.address === undefined ? {} : { address: options.address }),
     port: options.port,
     helo: options.helo,
     tls: options.tls ?? defaultTlsPolicy(options.host),

@@ -56,6 +56,10 @@ export type RecipientResult = {
   readonly text: string
   /** False where the words are ours and not the next hop's. */
   readonly remote: boolean
+  /** Who said it, where that is not the report's next hop. */
+  readonly hop?: string
+  /** The next hop will tell the sender of its success, where that is wished (RFC 3461). */
+  readonly dsn?: boolean
 }
 
 export type Report = {

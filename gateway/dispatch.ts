@@ -234,7 +234,8 @@ async function tellSent(parts: DispatchParts, { org, intake, outside, tally }: V
   if (!intake.recipients.some(({ notify }) => wants(notify, 'SUCCESS'))) return
   if (tally.sent.length === 0 || org.courier.capabilities()?.dsn === true) return
   try {
-    const results = tally.sent.map(({ result }) => result)
+    const results = tally.sent.map(({ result }) => result).filter(({ dsn }) => dsn !== true)
+    if (results.length === 0) return
     await parts.spool.tell(subjectOf(intake, outside), org, 'relayed', results)
   } catch (cause) {
     parts.log.warn('a success was not told', { org: org.id, intake: intake.id, cause })

@@ -25,7 +25,8 @@ export function dkimOf(reading: Reading, org: OrganizationFile, place: string): 
   const names = keys.map(({ domain, selector }) => `${selector} of ${domain}`)
   const twice = names.find((name, index) => names.indexOf(name) !== index)
   if (twice !== undefined) reading.faults.push(`${place} > dkim: the selector ${twice} is there twice; name each once`)
-  const nextHopSigns = org.nextHop.signs ?? (org.nextHop.microsoft === true || SIGNING_HOPS.test(org.nextHop.host))
+  const { signs, microsoft, host = '' } = org.nextHop === 'mx' ? {} : org.nextHop
+  const nextHopSigns = signs ?? (microsoft === true || SIGNING_HOPS.test(host))
   return { keys, nextHopSigns, signs: keys.length > 0 && !nextHopSigns }
 }
 

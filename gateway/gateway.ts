@@ -24,6 +24,7 @@ import type { Log } from './log.ts'
 import { madeSecret } from './made-secret.ts'
 import { createMetrics } from './metrics.ts'
 import { createMtlsClient } from './mtls-client.ts'
+import { openMxDelivery } from './mx-delivery.ts'
 import { loadNoticeTemplates } from './notice-template.ts'
 import { createOffers } from './offers.ts'
 import { createOpsServer } from './ops.ts'
@@ -89,10 +90,15 @@ export async function startGateway(config: Config, log: Log, now: () => Date = (
   const secrets = await folderOf('secrets')
   const courierOf = async ({ id, nextHop, dkim, api }: OrganizationConfig) => {
     const { budgetMs } = config.limits
-    const bySmtp = createSmtpCourier({ ...nextHop, budgetMs })
+    const bySmtp =
+      nextHop.kind === 'mx'
+        ? await openMxDelivery({ config: nextHop, file: join(await folderOf('mta-sts'), `${id}.json`), budgetMs, log })
+        : createSmtpCourier({ ...nextHop, budgetMs })
     const domains = () => policies.get(id)?.domains ?? null
     const parts = { org: id, keys: dkim.keys, domains, egress, log }
     const courier = dkim.signs ? await signingCourier(bySmtp, parts) : bySmtp
+    // No one domain that is away stands for all the others.
+    if (nextHop.kind === 'mx' && api === null) return courier
     const provider = providers.get(id) ?? createBreaker(BREAKER)
     return watchCourier(api === null ? courier : await createApiCourier(api, courier, budgetMs), provider)
   }
@@ -138,7 +144,11 @@ export async function startGateway(config: Config, log: Log, now: () => Date = (
     const offers = createOffers({ organizations, policyOf: (org) => policies.get(org), sizeLimit: size })
     const shared = { host: config.name, room, folder: scratch, domainsOf, limits, offers, log, metrics, now }
     const times = { receivedLimit: received, dataTimeoutMs: dataMs, budgetMs }
-    const hops = new Map(current.organizations.map(({ id, nextHop }) => [id, nextHopOf(nextHop)]))
+    const hops = new Map(
+      current.organizations.flatMap(({ id, nextHop }) =>
+        nextHop.kind === 'relay' ? [[id, nextHopOf(nextHop)] as const] : [],
+      ),
+    )
     const atProvider = createProviderAccounts({ hops, domainsOf, timeoutMs: SIGN_IN_MS })
     return current.listeners.map(({ options, delivery, rules, accounts }) => {
       const signIn = accounts === null ? null : createAccounts(accounts.list, accounts.provider ? atProvider : null)
@@ -241,7 +251,8 @@ async function organizationsOf(
       loopSecret: loopSecret ?? (await madeSecret(folder, `${id}.loop`)),
       otherLoopSecret,
       courier: await courierOf(org),
-      nextHop: nextHop.host,
+      // Where mail goes to each domain's own servers, an answer names the one that gave it.
+      nextHop: nextHop.kind === 'mx' ? nextHop.helo : nextHop.host,
       towardsMicrosoft: microsoft,
       carryLimit,
     })

@@ -3,10 +3,12 @@ import type { Capabilities } from './courier.ts'
 import { authenticate, type SmtpAuth } from './smtp-auth.ts'
 import type { Reply } from './smtp-reply.ts'
 import { openSecureWire, openWire, type Wire, WireFault } from './smtp-wire.ts'
-import { mayBeClear, type TlsPolicy } from './tls-policy.ts'
+import { isVerifying, mayBeClear, type TlsPolicy } from './tls-policy.ts'
 
 export type NextHop = {
   readonly host: string
+  /** Where it is, if the host's name is not to be resolved again. */
+  readonly address?: string
   readonly port: number
   readonly tls: TlsPolicy
   /** TLS from the first octet (port 465, RFC 8314) and no STARTTLS. */
@@ -63,8 +65,8 @@ export type SmtpClient = {
 /** Connects and greets. Rejects with {@link GreetingFault} or {@link WireFault}; no connection is left open then. */
 export async function openSmtpClient(hop: NextHop, timeouts: PhaseTimeouts): Promise<SmtpClient> {
   const wire = hop.implicitTls
-    ? await openSecureWire(hop.host, hop.port, hop.tls, timeouts.connect)
-    : await openWire(hop.host, hop.port, timeouts.connect)
+    ? await openSecureWire(hop, hop.tls, timeouts.connect)
+    : await openWire(hop, timeouts.connect)
   try {
     return await greet(wire, hop, timeouts)
   } catch (error) {
@@ -97,7 +99,7 @@ async function greet(wire: Wire, hop: NextHop, timeouts: PhaseTimeouts): Promise
     const fault = await authenticate(said, hop.auth, offers.get('AUTH') ?? '', timeouts.command)
     if (fault !== null) throw new GreetingFault(fault.enhanced, fault.text, fault.reply)
   }
-  return { wire, capabilities: readCapabilities(offers, tls, !mayBeClear(hop.tls)) }
+  return { wire, capabilities: readCapabilities(offers, tls, isVerifying(hop.tls)) }
 }
 
 async function sayHello(wire: Wire, hop: NextHop, timeouts: PhaseTimeouts): Promise<ReadonlyMap<string, string>> {

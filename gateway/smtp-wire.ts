@@ -24,15 +24,18 @@ export type Wire = {
 
 type Waiter = { readonly resolve: (reply: Reply) => void; readonly reject: (error: Error) => void }
 
+/** Whom to connect to: `address` in the place of resolving the host's name, where it is given. */
+type Place = { readonly host: string; readonly address?: string; readonly port: number }
+
 /** Connects. Rejects with {@link WireFault}. */
-export async function openWire(host: string, port: number, timeoutMs: number): Promise<Wire> {
-  return createWire(await openSocket(host, port, timeoutMs))
+export async function openWire(place: Place, timeoutMs: number): Promise<Wire> {
+  return createWire(await openSocket(place, timeoutMs))
 }
 
 /** Connects with TLS from the first octet (RFC 8314). Rejects with {@link WireFault}. */
-export async function openSecureWire(host: string, port: number, policy: TlsPolicy, timeoutMs: number): Promise<Wire> {
-  const socket = await openSocket(host, port, timeoutMs)
-  return createWire(await tls(socket, host, policy, timeoutMs))
+export async function openSecureWire(place: Place, policy: TlsPolicy, timeoutMs: number): Promise<Wire> {
+  const socket = await openSocket(place, timeoutMs)
+  return createWire(await tls(socket, place.host, policy, timeoutMs))
 }
 
 async function tls(socket: Socket, host: string, policy: TlsPolicy, timeoutMs: number): Promise<Socket> {
@@ -43,9 +46,9 @@ async function tls(socket: Socket, host: string, policy: TlsPolicy, timeoutMs: n
   }
 }
 
-function openSocket(host: string, port: number, timeoutMs: number): Promise<Socket> {
+function openSocket({ host, address, port }: Place, timeoutMs: number): Promise<Socket> {
   return new Promise((resolve, reject) => {
-    const socket = connect({ host, port, noDelay: true, autoSelectFamily: true })
+    const socket = connect({ host: address ?? host, port, noDelay: true, autoSelectFamily: true })
     const fail = (text: string) => {
       clearTimeout(timer)
       socket.destroy()

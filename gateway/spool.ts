@@ -184,7 +184,8 @@ export async function openSpool(parts: SpoolParts): Promise<Spool> {
   ): Promise<SpoolSettlement> {
     if (entry.kind === 'notice') return settlement
     try {
-      if (org.courier.capabilities()?.dsn !== true) await tell(entry, org, 'relayed', settlement.sent)
+      const silent = settlement.sent.filter(({ dsn }) => dsn !== true)
+      if (org.courier.capabilities()?.dsn !== true) await tell(entry, org, 'relayed', silent)
       await tell(entry, org, 'failed', settlement.failed)
       return settlement
     } catch (cause) {

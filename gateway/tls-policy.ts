@@ -1,6 +1,8 @@
 import { createHash } from 'node:crypto'
 import { isIP, type Socket } from 'node:net'
 import { connect, type TLSSocket } from 'node:tls'
+import { daneFault } from './dane.ts'
+import type { Tlsa } from './resolver.ts'
 
 /** What we show a next hop that asks who we are: certificate with its chain, and key, PEM. */
 export type OwnCertificate = { readonly cert: string; readonly key: string }
@@ -8,11 +10,19 @@ export type OwnCertificate = { readonly cert: string; readonly key: string }
 /**
  * What is asked of the next hop's TLS. `verify`: a certificate of a trusted authority for the next hop's name. `pin`: one whose public key
  * (SHA-256 of its SubjectPublicKeyInfo, base64) is listed, whoever issued it. `opportunistic`: TLS if offered, nothing checked.
- * `none`: clear. The last two let whoever holds the wire read the envelope's addresses; they are used only where written.
+ * `dane`: one that its TLSA records announce, for one of `names` where they name an authority (RFC 7672). `encrypt`: TLS is a must, nothing
+ * checked. `none`: clear. `opportunistic`, `encrypt` and `none` let whoever holds the wire read the envelope's addresses; they are used only where written,
+ * and towards recipients' hosts that announce no more.
  */
 export type TlsPolicy =
   | ({ readonly mode: 'verify'; readonly name?: string; readonly ca?: readonly string[] } & Shown)
   | ({ readonly mode: 'pin'; readonly spki: readonly string[]; readonly name?: string } & Shown)
+  | ({
+      readonly mode: 'dane'
+      readonly records: readonly Tlsa[]
+      readonly names: readonly [string, ...string[]]
+    } & Shown)
+  | ({ readonly mode: 'encrypt' } & Shown)
   | ({ readonly mode: 'opportunistic' } & Shown)
   | { readonly mode: 'none' }
 
@@ -28,12 +38,17 @@ export function mayBeClear(policy: TlsPolicy): boolean {
   return policy.mode === 'opportunistic' || policy.mode === 'none'
 }
 
+/** Whether whoever answers under this policy is proven to be the next hop. */
+export function isVerifying({ mode }: TlsPolicy): boolean {
+  return mode === 'verify' || mode === 'pin' || mode === 'dane'
+}
+
 /**
  * TLS over a connected socket, judged by the policy. Rejects with an Error whose message says what was wrong; the socket is destroyed then.
  */
 export function startTls(socket: Socket, host: string, policy: TlsPolicy, timeoutMs: number): Promise<TLSSocket> {
   return new Promise((resolve, reject) => {
-    const name = 'name' in policy && policy.name !== undefined ? policy.name : host
+    const name = nameOf(policy) ?? host
     const secure = connect({
       socket,
       host: name,
@@ -52,8 +67,9 @@ export function startTls(socket: Socket, host: string, policy: TlsPolicy, timeou
     secure.once('error', fail)
     secure.once('close', () => fail(new Error('the next hop closed the connection during the TLS handshake')))
     secure.once('secureConnect', () => {
-      if (policy.mode === 'pin' && !isPinned(secure, policy.spki)) {
-        fail(new Error('the public key of the next hop is not the pinned one'))
+      const fault = faultOf(secure, policy)
+      if (fault !== null) {
+        fail(new Error(fault))
         return
       }
       clearTimeout(timer)
@@ -61,6 +77,26 @@ export function startTls(socket: Socket, host: string, policy: TlsPolicy, timeou
       resolve(secure)
     })
   })
+}
+
+/** Whom the next hop is asked to be; null: whom we connect to. */
+function nameOf(policy: TlsPolicy): string | null {
+  if (policy.mode === 'dane') return policy.names[0]
+  return 'name' in policy && policy.name !== undefined ? policy.name : null
+}
+
+/** What is wrong with a certificate that Node did not look at, or null. */
+function faultOf(secure: TLSSocket, policy: TlsPolicy): string | null {
+  if (policy.mode === 'pin') {
+    return isPinned(secure, policy.spki) ? null : 'the public key of the next hop is not the pinned one'
+  }
+  if (policy.mode !== 'dane') return null
+  const certificate = secure.getPeerX509Certificate()
+  const fault =
+    certificate === undefined
+      ? 'it shows no certificate'
+      : daneFault(certificate, policy.records, policy.names, new Date())
+  return fault === null ? null : `the next hop fails DANE: ${fault}`
 }
 
 function isPinned(secure: TLSSocket, pins: readonly string[]): boolean {

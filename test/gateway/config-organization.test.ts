@@ -7,14 +7,15 @@ import type { ConfigFile } from '../../gateway/config-schema.ts'
 
 const folder = t.testdir({ secret: 'very secret' })
 chmodSync(join(folder, 'secret'), 0o600)
-type NextHop = ConfigFile['organizations'][string]['nextHop']
+type NextHop = Exclude<ConfigFile['organizations'][string]['nextHop'], 'mx'>
 
 function read(nextHop: Partial<NextHop>) {
   const faults: string[] = []
   const file = { name: 'gw1.acme.example' } as ConfigFile
   const reading: Reading = { file, at: (name) => join(folder, name), faults, now: new Date() }
   const org = { name: 'Acme', nextHop: { host: 'smtp.office365.com', port: 587, ...nextHop } }
-  return { auth: organizationOf(reading, 'acme.example', org).nextHop.auth, faults: faults.join('\n') }
+  const hop = organizationOf(reading, 'acme.example', org).nextHop
+  return { auth: hop.kind === 'relay' ? hop.auth : undefined, faults: faults.join('\n') }
 }
 
 const user = 'anna@acme.example'

@@ -50,7 +50,7 @@ t.test('a short configuration gets the defaults', (t) => {
   t.equal(config.listeners[0]?.options.name, 'smtp-1')
   t.equal(config.listeners[0]?.options.bareNewlines, 'refuse')
   t.equal(config.listeners[0]?.accounts, null)
-  t.equal(config.organizations[0]?.nextHop.tls, undefined, 'the courier knows its own default')
+  t.notOk('tls' in (config.organizations[0]?.nextHop ?? {}), 'the courier knows its own default')
   t.equal(config.copies.folder, join(folder, 'data', 'copies'))
   t.end()
 })

@@ -1,18 +1,29 @@
+import { join } from 'node:path'
+import { PassThrough } from 'node:stream'
 import t, { type Test } from 'tap'
 import { parseAddressList } from '../../gateway/address-list.ts'
+import type { Courier } from '../../gateway/courier.ts'
 import { createGmailCourier } from '../../gateway/courier-gmail.ts'
 import { createGraphCourier } from '../../gateway/courier-graph.ts'
 import { createSmtpCourier } from '../../gateway/courier-smtp.ts'
 import { parseHeader } from '../../gateway/header.ts'
+import { createLog } from '../../gateway/log.ts'
+import { openMxDelivery } from '../../gateway/mx-delivery.ts'
 import { createClientCredentialsTokens } from '../../gateway/oauth-client-credentials.ts'
 import { createServiceAccountTokens } from '../../gateway/oauth-service-account.ts'
 import { courierContract, type Errand, type Mood } from './courier-contract.ts'
 import { gmailFault, startGmailServer } from './gmail-server.ts'
 import { fault, startGraphServer } from './graph-server.ts'
+import { startNameServer } from './name-server.ts'
 import { startScriptedHop } from './scripted-hop.ts'
 
+const helo = 'gw1.acme.example'
+
 /** By SMTP, which also takes what the others cannot. */
-async function openSmtp(t: Test): Promise<Errand> {
+async function openSmtp(
+  t: Test,
+  courierTo = async (port: number): Promise<Courier> => createSmtpCourier({ host: '127.0.0.1', port, helo }),
+): Promise<Errand> {
   let mood: Mood = 'takes'
   const taken: { text: string; recipients: string[] }[] = []
   const recipients: string[] = []
@@ -34,7 +45,7 @@ async function openSmtp(t: Test): Promise<Errand> {
     if (running) await hop.close()
     running = false
   }
-  const courier = createSmtpCourier({ host: '127.0.0.1', port: hop.port, helo: 'gw1.acme.example' })
+  const courier = await courierTo(hop.port)
   t.teardown(async () => {
     await courier.close()
     await stop()
@@ -57,6 +68,18 @@ function withoutBcc(mime: Buffer): { text: string; recipients: string[] } {
 }
 
 t.test('by SMTP', async (t) => courierContract(t, openSmtp))
+
+t.test("by SMTP to the recipients' own servers", async (t) => {
+  const open = async (t: Test) => {
+    const zone = { 'example.org MX': ['10 mx.example.org'], 'mx.example.org A': ['127.0.0.1'] }
+    const dns = await startNameServer(t, zone)
+    const file = join(t.testdir(), 'sts.json')
+    const config = { ...{ helo, connections: 5, resolver: [dns.server] }, validating: false, ca: null, here: true }
+    const log = createLog('error', new PassThrough())
+    return openSmtp(t, (port) => openMxDelivery({ config: { ...config, port }, file, budgetMs: 10_000, log }))
+  }
+  courierContract(t, open, ['bo@example.org', 'cy@example.org'])
+})
 
 t.test('by Microsoft Graph', async (t) =>
   courierContract(t, async (t) => {

@@ -96,7 +96,7 @@ t.test(
   },
 )
 
-type Tls = NonNullable<ConfigFile['organizations'][string]['nextHop']['tls']>
+type Tls = NonNullable<Exclude<ConfigFile['organizations'][string]['nextHop'], 'mx'>['tls']>
 const expired = await makeClient(authority, 'gateway', [], -1)
 const folder = t.testdir({
   'own.pem': own.cert,
@@ -134,7 +134,13 @@ t.test('a pair that is half, expired, mismatched, open to others or of no use is
 t.test('the doctor says how many days it has left, and whether it is for clients at all', async (t) => {
   const serverOnly = await makeClient(authority, 'gateway', [], 90, 'serverAuth')
   const found = (cert: string) => {
-    const nextHop = { host: 'hop.example', port: 25, helo: 'gw', tls: { ...verify, own: { cert, key: '' } } }
+    const nextHop = {
+      kind: 'relay',
+      host: 'hop.example',
+      port: 25,
+      helo: 'gw',
+      tls: { ...verify, own: { cert, key: '' } },
+    }
     const keyServer = { certificate: own.cert, ca: authority.pem, url: 'https://keys.acme.example' }
     const config = { listeners: [], organizations: [{ id: 'acme.example', nextHop }], keyServer } as unknown as Config
     return certificateFindings(config, null, new Date()).filter((one) => one.found.startsWith('acme.example towards'))

@@ -25,6 +25,8 @@ export type Script = {
   readonly tls?: { readonly key: string; readonly cert: string }
   /** Said in one write with the answer to STARTTLS, in clear. */
   readonly injected?: string
+  /** Where it listens; a free port of 127.0.0.1 if absent. */
+  readonly at?: { readonly address: string; readonly port: number }
 }
 
 export async function startScriptedHop(script: Script = {}): Promise<ScriptedHop> {
@@ -107,7 +109,7 @@ export async function startScriptedHop(script: Script = {}): Promise<ScriptedHop
     return '250 2.1.0 ok\r\n'
   }
 
-  server.listen(0, '127.0.0.1')
+  server.listen(script.at?.port ?? 0, script.at?.address ?? '127.0.0.1')
   await once(server, 'listening')
   return {
     port: (server.address() as AddressInfo).port,
