@@ -2,8 +2,8 @@
 export type Bulk<Request, Result> = (request: Request) => Promise<Result>
 
 export type BulkOptions<Request, Result> = {
-  /** Answers item by item, in order; a rejection is every item's. */
-  readonly send: (requests: readonly string[]) => Promise<readonly Result[]>
+  /** Answers item by item, in order, undefined where an answer is missing; a rejection is every item's. */
+  readonly send: (items: readonly Encoded<Request>[]) => Promise<readonly (Result | undefined)[]>
   readonly encode: (request: Request) => string
   /** Calls in flight at a time. While fewer are, a request leaves at once: nobody ever waits for a timer. */
   readonly lanes: number
@@ -11,17 +11,19 @@ export type BulkOptions<Request, Result> = {
   readonly most: { readonly items: number; readonly characters: number }
 }
 
-type Waiting<Result> = {
-  readonly body: string
+/** A request, and what it is on the wire. */
+export type Encoded<Request> = { readonly request: Request; readonly body: string }
+
+type Waiting<Request, Result> = Encoded<Request> & {
   readonly resolve: (result: Result) => void
   readonly reject: (error: unknown) => void
 }
 
 export function createBulk<Request, Result>(options: BulkOptions<Request, Result>): Bulk<Request, Result> {
-  const waiting: Waiting<Result>[] = []
+  const waiting: Waiting<Request, Result>[] = []
   let inFlight = 0
 
-  function next(): Waiting<Result>[] {
+  function next(): Waiting<Request, Result>[] {
     let characters = 0
     let count = 0
     for (const item of waiting) {
@@ -37,7 +39,7 @@ export function createBulk<Request, Result>(options: BulkOptions<Request, Result
     while (waiting.length > 0) {
       const items = next()
       try {
-        const results = await options.send(items.map((item) => item.body))
+        const results = await options.send(items)
         for (const [index, item] of items.entries()) {
           const result = results[index]
           if (result === undefined) item.reject(new Error('the answer has fewer items than the call'))
@@ -52,7 +54,7 @@ export function createBulk<Request, Result>(options: BulkOptions<Request, Result
 
   return (request) =>
     new Promise((resolve, reject) => {
-      waiting.push({ body: options.encode(request), resolve, reject })
+      waiting.push({ request, body: options.encode(request), resolve, reject })
       if (inFlight < options.lanes) void run()
     })
 }

@@ -1,17 +1,18 @@
-import { type Static, type TSchema, Type } from '@sinclair/typebox'
+import type { Static, TSchema } from '@sinclair/typebox'
 import { Ajv } from 'ajv'
 import {
   ActivePolicy,
   Changes,
   type ConfirmRequest,
-  ConfirmResult,
+  type ConfirmResult,
   type HandledRequest,
   HandledResult,
   type IssueRequest,
-  IssueResult,
+  type IssueResult,
   type OutcomeRequest,
-  OutcomeResult,
+  type OutcomeResult,
   SigningKeys,
+  StepsResult,
 } from '../protocol/gateway-api.ts'
 import type { OrgId } from '../protocol/identifiers.ts'
 import { type Bulk, createBulk } from './bulk.ts'
@@ -32,6 +33,13 @@ export type KeyServer = {
   /** Whether the last call was answered. */
   reachable(): boolean
 }
+
+type IssueStep = { readonly kind: 'issue'; readonly request: IssueRequest }
+type ConfirmStep = { readonly kind: 'confirm'; readonly request: ConfirmRequest }
+type OutcomeStep = { readonly kind: 'outcome'; readonly request: OutcomeRequest }
+type Step = IssueStep | ConfirmStep | OutcomeStep
+type Result = IssueResult | ConfirmResult | OutcomeResult
+const KINDS = ['issue', 'confirm', 'outcome'] as const
 
 /** `instance` is random per start: the key server tells a restart from a second attempt by it. */
 export function createKeyServer(client: MtlsClient): KeyServer {
@@ -60,19 +68,38 @@ export function createKeyServer(client: MtlsClient): KeyServer {
     }
   }
 
-  function bulkOf<Request, T extends TSchema>(path: string, result: T): Bulk<Request, Static<T>> {
-    const read = reader(Type.Object({ results: Type.Array(result) }))
-    return createBulk({
-      // One: what waits meanwhile shares the next call, and the key server's next fsync.
-      lanes: 1,
-      // A single request with 1,000 recipients has about 400,000 characters.
-      most: { items: 256, characters: 500_000 },
-      encode: (request) => JSON.stringify(request),
-      async send(requests) {
-        const body = `{"instance":"${instance}","requests":[${requests.join(',')}]}`
-        return read(await ask('POST', path, { body }), path).results
-      },
-    })
+  const readSteps = reader(StepsResult)
+  const step = createBulk<Step, Result>({
+    // One: what waits meanwhile shares the next call, and the key server's next fsync.
+    lanes: 1,
+    // A single request with 1,000 recipients has about 400,000 characters.
+    most: { items: 256, characters: 500_000 },
+    encode: ({ request }) => JSON.stringify(request),
+    async send(items) {
+      const of = (kind: Step['kind']) => items.filter(({ request }) => request.kind === kind).map(({ body }) => body)
+      const lists = KINDS.map((kind) => `"${kind}":[${of(kind).join(',')}]`)
+      const path = '/v1/steps'
+      const answer = readSteps(await ask('POST', path, { body: `{"instance":"${instance}",${lists.join(',')}}` }), path)
+      const results = {
+        issue: answer.issue.values(),
+        confirm: answer.confirm.values(),
+        outcome: answer.outcome.values(),
+      }
+      return items.map(({ request: { kind } }): Result | undefined => results[kind].next().value)
+    },
+  })
+
+  /** The kinds of results are each a step's own, but for refusals. */
+  function stepOf<S extends Step, R extends Result>(kind: S['kind'], good: R['kind']) {
+    return async (request: S['request']): Promise<R> => {
+      // The one of the steps that has this kind has this request.
+      const result = await step({ kind, request } as S)
+      if (result.kind === 'refused' && result.code === 'unavailable') {
+        throw new GatewayError('key-server', { message: `${kind}: ${result.detail}` })
+      }
+      if (result.kind === good || result.kind === 'refused') return result as R
+      throw new GatewayError('key-server', { message: `${kind} was answered by ${result.kind}` })
+    }
   }
 
   const readHandled = reader(HandledResult)
@@ -80,9 +107,9 @@ export function createKeyServer(client: MtlsClient): KeyServer {
   const readChanges = reader(Changes)
   const readKeys = reader(SigningKeys)
   return {
-    issue: bulkOf('/v1/issue', IssueResult),
-    confirm: bulkOf('/v1/confirm', ConfirmResult),
-    outcome: bulkOf('/v1/outcome', OutcomeResult),
+    issue: stepOf<IssueStep, IssueResult>('issue', 'issued'),
+    confirm: stepOf<ConfirmStep, ConfirmResult>('confirm', 'confirmed'),
+    outcome: stepOf<OutcomeStep, OutcomeResult>('outcome', 'recorded'),
     async handled(request) {
       return readHandled(await ask('POST', '/v1/handled', { body: JSON.stringify(request) }), '/v1/handled')
     },

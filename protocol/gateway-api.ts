@@ -168,16 +168,37 @@ export const HandledResult = Type.Object({
 })
 export type HandledResult = Static<typeof HandledResult>
 
-/** The body of every bulk call, and of its answer. `instance` is random per start of a gateway: it tells a restart from a second attempt. */
+/** Random per start of a gateway: it tells a restart from a second attempt. */
+const instance = Type.String({ pattern: patterns.envelopeId })
+
+/** The body of a bulk call for one kind of step. */
 export function bulk<T extends ReturnType<typeof Type.Object>>(item: T) {
   return Type.Object(
     {
-      instance: Type.String({ pattern: patterns.envelopeId }),
+      instance,
       requests: Type.Array(item, { minItems: 1, maxItems: 256 }),
     },
     closed,
   )
 }
+
+const several = <T extends ReturnType<typeof Type.Object>>(item: T) =>
+  Type.Optional(Type.Array(item, { maxItems: 256 }))
+
+/** POST /v1/steps: what /v1/issue, /v1/confirm and /v1/outcome take, in one call. */
+export const StepsRequest = Type.Object(
+  { instance, issue: several(IssueRequest), confirm: several(ConfirmRequest), outcome: several(OutcomeRequest) },
+  closed,
+)
+export type StepsRequest = Static<typeof StepsRequest>
+
+/** Each in the order of its requests. An item that the key server cannot answer just now is refused as `unavailable`. */
+export const StepsResult = Type.Object({
+  issue: Type.Array(IssueResult),
+  confirm: Type.Array(ConfirmResult),
+  outcome: Type.Array(OutcomeResult),
+})
+export type StepsResult = Static<typeof StepsResult>
 
 /** GET /v1/policies/:org, the active policy (ETag is the hash); 404 while none is. */
 export const ActivePolicy = Type.Object({ org: Org, hash: Type.String(), text: Type.String() })

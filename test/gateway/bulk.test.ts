@@ -8,7 +8,7 @@ t.test('what waits while calls are in flight shares the next one, in order', asy
     async send(requests) {
       calls.push(requests.length)
       await sleep(20)
-      return requests.map((body) => `answer ${body}`)
+      return requests.map(({ body }) => `answer ${body}`)
     },
     ...{ encode: String, lanes: 2, most: { items: 5, characters: 1000 } },
   })
@@ -26,9 +26,9 @@ t.test('a call is no larger than allowed, but for a single item', async (t) => {
   const sizes: number[] = []
   const bulk = createBulk<string, string>({
     async send(requests) {
-      sizes.push(requests.join('').length)
+      sizes.push(requests.map(({ body }) => body).join('').length)
       await sleep(1)
-      return requests
+      return requests.map(({ body }) => body)
     },
     ...{ encode: (text) => text, lanes: 1, most: { items: 100, characters: 10 } },
   })
@@ -43,7 +43,7 @@ t.test('a failed call fails its own items only, and a short answer those that it
       calls += 1
       await sleep(5)
       if (calls === 1) throw new Error('not answered')
-      return requests.slice(1).map(Number)
+      return requests.slice(1).map(({ request }) => request)
     },
     ...{ encode: String, lanes: 1, most: { items: 10, characters: 100 } },
   })
