@@ -64,6 +64,9 @@ const REPLY_STATUS = /^[245]\.\d{1,3}\.\d{1,3} /
 const IDLE_COMMANDS = 200
 const IDLE = new Set(['NOOP', 'RSET', 'EHLO', 'HELO', 'VRFY'])
 
+/** A path, after a source route or not, whose local part is quoted and holds nothing that a next hop could take for its end. */
+const SPACED_LOCAL = /^([a-z ]+:\s*<(?:@[^\s,:@]+(?:,@[^\s,:@]+)*:)?)("(?:[ !#-;=?A-[\]-~]|\\[ -;=?A-~])*")(@.*)$/i
+
 class StrictConnection extends SMTPConnection {
   readonly #strictness: Strictness
   readonly #onGone: () => void
@@ -140,6 +143,17 @@ class StrictConnection extends SMTPConnection {
       if (hidden) delete this.session.disabledCommands
       callback()
     })
+  }
+
+  /** The library splits at white space, which a quoted local part may hold (RFC 5321 4.1.2): it gets one without in its place. */
+  override _parseAddressCommand(
+    name: string,
+    command: Buffer | string,
+  ): ReturnType<SMTPConnection['_parseAddressCommand']> {
+    const [, before, local, after] = SPACED_LOCAL.exec(command.toString()) ?? []
+    if (before === undefined || local === undefined) return super._parseAddressCommand(name, command)
+    const parsed = super._parseAddressCommand(name, `${before}${'x'.repeat(local.length)}${after}`)
+    return parsed === false ? false : { ...parsed, address: local + parsed.address.slice(local.length) }
   }
 
   override _createParser(): SMTPStream {

@@ -35,8 +35,8 @@ export function parseEnvelopeId(text: string): EnvelopeId | null {
 
 /**
  * The address in `text` in its one comparable form: domain as A-labels (UTS 46) in lower case, ASCII letters of the local
- * part in lower case, all else as given. Null if it is not `local@domain`, is longer than 320 characters, or holds a control
- * character. Two addresses are the same person exactly if their parsed forms are the same string.
+ * part in lower case, a quoted local part without quotes where it needs none (RFC 5321 4.1.2), all else as given. Null if it
+ * is not `local@domain`, is longer than 320 characters, or holds a control character. Two addresses are the same person exactly if their parsed forms are the same string.
  */
 export function parseAddress(text: string): Address | null {
   const at = text.lastIndexOf('@')
@@ -44,8 +44,19 @@ export function parseAddress(text: string): Address | null {
   const domain = text.slice(at + 1)
   const ascii = domain.startsWith('[') ? domain.toLowerCase() : domainToASCII(domain.replace(/\.$/, ''))
   if (ascii === '') return null
-  const local = text.slice(0, at).replace(/[A-Z]/g, (letter) => letter.toLowerCase())
+  const local = plainLocal(text.slice(0, at)).replace(/[A-Z]/g, (letter) => letter.toLowerCase())
   return `${local}@${ascii}` as Address
+}
+
+const QUOTED_LOCAL = /^"((?:[^"\\]|\\.)*)"$/
+const DOT_ATOM = /^[^\s"(),.:;<>@[\\\]]+(?:\.[^\s"(),.:;<>@[\\\]]+)*$/
+
+/** `"anna"` and `"an\na"` are anna to whoever delivers; so they are to our rules. */
+function plainLocal(local: string): string {
+  const [, quoted] = QUOTED_LOCAL.exec(local) ?? []
+  if (quoted === undefined) return local
+  const said = quoted.replace(/\\(.)/g, '$1')
+  return DOT_ATOM.test(said) ? said : `"${said.replace(/["\\]/g, '\\$&')}"`
 }
 
 /** The domain of an address, as A-labels. */
