@@ -1,5 +1,6 @@
 import { type Static, type TSchema, Type } from '@sinclair/typebox'
 import { type OrgId, patterns } from '../protocol/identifiers.ts'
+import { TelemetryEntry } from '../telemetry/config.ts'
 
 /** The shape of the gateway's configuration file; gateway.sample.yaml says what each option is for. */
 
@@ -274,6 +275,7 @@ export const ConfigFile = Type.Object(
         { ...closed, ...words('limits by name') },
       ),
     ),
+    telemetry: optional(TelemetryEntry),
     log: optional(
       Type.Object({ level: oneOf('debug', 'info', 'warn', 'error') }, { ...closed, ...words('{level: info}') }),
     ),

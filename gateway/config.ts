@@ -3,6 +3,7 @@ import { dirname, resolve } from 'node:path'
 import { Ajv, type ErrorObject } from 'ajv'
 import type { OrgId } from '../protocol/identifiers.ts'
 import { loadTlsFiles } from '../protocol/tls-files.ts'
+import { type TelemetryConfig, telemetryOf } from '../telemetry/config.ts'
 import { isLoopback } from './address-range.ts'
 import type { AccountsConfig } from './config-accounts.ts'
 import type { ApiConfig } from './config-api.ts'
@@ -46,6 +47,8 @@ export type Config = {
     readonly budgetMs: number
     readonly rates: LimitRules
   }
+  /** Null: nothing is measured. */
+  readonly telemetry: TelemetryConfig | null
   readonly logLevel: 'debug' | 'info' | 'warn' | 'error'
   /** The files that it names and that were read with it. */
   readonly files: readonly string[]
@@ -110,6 +113,7 @@ export function loadConfig(path: string, now: Date = new Date()): Config {
     spool: spoolOf(reading),
     ops: file.ops,
     limits: limitsOf(file),
+    telemetry: telemetryOf(file.telemetry, 'sealpost-gateway'),
     logLevel: file.log?.level ?? 'info',
     files: [...named].filter((one) => statSync(one, { throwIfNoEntry: false })?.isFile() ?? false).sort(),
   }

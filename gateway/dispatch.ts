@@ -1,4 +1,6 @@
 import type { IssuedEnvelope, IssueRequest, IssueResult } from '../protocol/gateway-api.ts'
+import type { Policy } from '../rulebook/index.ts'
+import type { Tracer } from '../telemetry/tracer.ts'
 import type { composeBounce } from './bounce.ts'
 import type { Composer } from './compose.ts'
 import type { Copies } from './copies.ts'
@@ -16,13 +18,14 @@ import { withSubject } from './outgoing-header.ts'
 import type { PolicyCache } from './policy-cache.ts'
 import { createPreparation, type Preparation } from './preparation.ts'
 import type { Accept } from './reception.ts'
-import { type Group, type Observed, passedAs, type Refusal, route } from './routing.ts'
+import { type Group, type Observed, passedAs, type Refusal, type Route, route } from './routing.ts'
 import type { Sealing } from './sealing.ts'
 import type { Spool } from './spool.ts'
 import { subjectOf } from './spool-notice.ts'
 import type { SystemMail } from './system-mail.ts'
 import { emptyTally, noteState, settle } from './tally.ts'
 import { messageDigest, retryKey } from './trace.ts'
+import { fatesOf } from './traced.ts'
 
 export type DispatchParts = DeliveryParts & {
   /** Our own name. */
@@ -37,6 +40,7 @@ export type DispatchParts = DeliveryParts & {
   readonly composeBounce: typeof composeBounce
   readonly copies: Copies
   readonly spool: Pick<Spool, 'put' | 'tell' | 'holds'>
+  readonly tracer: Tracer
   readonly now: () => Date
 }
 
@@ -116,10 +120,11 @@ async function issue(
   for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
     const policy = parts.policies.get(org.id) ?? (await parts.policies.refresh(org.id))
     if (policy === null) throw new GatewayError('policy')
-    const facts = await readFacts(intake.content, intake.sender, policy, deadline)
-    const passed = passedAs(special?.rule ?? '', intake.recipients, policy.sealing.notice)
-    const routed =
-      special === null ? route(policy, facts, intake) : { kind: 'send' as const, groups: [passed], observed: [] }
+    const routed = await parts.tracer.within('decide', { org: org.id }, async (span) => {
+      const decided = await decide(policy, intake, special, deadline)
+      if (parts.tracer.on) span.note(fatesOf(decided))
+      return decided
+    })
     const fates = routed.kind === 'send' ? routed.groups : routed.refusals.map(refusedGroup)
     const results = await Promise.all(
       fates.map((fate) => parts.keyServer.issue(requestOf(org, intake, policy.hash, fate))),
@@ -137,6 +142,13 @@ async function issue(
     return { kind: 'send', works }
   }
   throw new GatewayError('policy', { message: 'the policy changed again and again while the message was decided' })
+}
+
+/** What is not one for the rules goes to all as it is. */
+async function decide(policy: Policy, intake: Intake, special: Special | null, deadline: AbortSignal): Promise<Route> {
+  const facts = await readFacts(intake.content, intake.sender, policy, deadline)
+  if (special === null) return route(policy, facts, intake)
+  return { kind: 'send', groups: [passedAs(special.rule, intake.recipients, policy.sealing.notice)], observed: [] }
 }
 
 function tellObserved({ metrics, log }: DispatchParts, intake: Intake, observed: readonly Observed[]): void {

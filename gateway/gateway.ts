@@ -3,6 +3,7 @@ import { mkdir } from 'node:fs/promises'
 import type { Server } from 'node:http'
 import { join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
+import { openTelemetry } from '../telemetry/index.ts'
 import { createAccounts } from './accounts.ts'
 import { composeBounce } from './bounce.ts'
 import { createBreaker } from './breaker.ts'
@@ -41,6 +42,7 @@ import { openSpool, type Spool } from './spool.ts'
 import { openSpoolFolder } from './spool-folder.ts'
 import { renderSpool, spoolReasons } from './spool-metrics.ts'
 import { createSystemMail } from './system-mail.ts'
+import { traceCourier, traceKeyServer, traceSealing, traceSpool } from './traced.ts'
 import { watchClient, watchCourier } from './watched.ts'
 
 export type Gateway = {
@@ -65,15 +67,23 @@ export async function startGateway(config: Config, log: Log, now: () => Date = (
   const scratch = await folderOf('scratch')
   const room = createRoom(config.limits.memory)
   const metrics = createMetrics()
+  const tracer = await openTelemetry(config.telemetry, (message) => log.warn(message))
   const keyServerBreaker = createBreaker(BREAKER)
   const client = watchClient(createMtlsClient(config.keyServer), keyServerBreaker)
   let spool: Spool | null = null
   const providers = new Map(
-    config.organizations.map(({ id }) => [id, createBreaker({ ...BREAKER, onClosed: () => spool?.wake(id) })]),
+    config.organizations.map(({ id }) => [
+      id,
+      createBreaker({ ...BREAKER, onClosed: () => tracer.apart(() => spool?.wake(id)) }),
+    ]),
   )
   // From confirm to the last outcome a delivery takes no longer than the budget.
   const leaseSeconds = Math.ceil(config.limits.budgetMs / 1000) + 10
-  const keyServer = keepOutcomes(createKeyServer(client), { leaseSeconds, everyMs: 500, log })
+  const keyServer = keepOutcomes(traceKeyServer(createKeyServer(client, tracer), tracer), {
+    leaseSeconds,
+    everyMs: 500,
+    log,
+  })
   const ids = config.organizations.map((org) => org.id)
   const policies = await createPolicyCache({ organizations: ids, folder: await folderOf('policies'), keyServer, log })
   const copies = await createFolderCopies(config.copies.folder)
@@ -100,7 +110,8 @@ export async function startGateway(config: Config, log: Log, now: () => Date = (
     // No one domain that is away stands for all the others.
     if (nextHop.kind === 'mx' && api === null) return courier
     const provider = providers.get(id) ?? createBreaker(BREAKER)
-    return watchCourier(api === null ? courier : await createApiCourier(api, courier, budgetMs), provider)
+    const watched = watchCourier(api === null ? courier : await createApiCourier(api, courier, budgetMs), provider)
+    return traceCourier(watched, id, tracer)
   }
   const organizations = await organizationsOf(config.organizations, secrets, courierOf)
   const carryLimit = Math.min(...[...organizations.values()].map((org) => org.carryLimit))
@@ -120,12 +131,16 @@ export async function startGateway(config: Config, log: Log, now: () => Date = (
     policies,
     keyServer,
     systemMail: createSystemMail({ keys, now }),
-    sealing: await createSealing({ folder: join(config.copies.folder, 'sealing'), carryLimit, room }),
+    sealing: traceSealing(
+      await createSealing({ folder: join(config.copies.folder, 'sealing'), carryLimit, room }),
+      tracer,
+    ),
     composer: createComposer(templates),
     egress,
     composeBounce,
     copies,
-    spool: spooling,
+    spool: traceSpool(spooling, tracer),
+    tracer,
     metrics,
     log,
     now,
@@ -142,7 +157,7 @@ export async function startGateway(config: Config, log: Log, now: () => Date = (
     const domainsOf = (org: Organization['id']) => policies.get(org)?.domains ?? null
     const { received, dataMs, budgetMs, size } = current.limits
     const offers = createOffers({ organizations, policyOf: (org) => policies.get(org), sizeLimit: size })
-    const shared = { host: config.name, room, folder: scratch, domainsOf, limits, offers, log, metrics, now }
+    const shared = { host: config.name, room, folder: scratch, domainsOf, limits, offers, log, metrics, tracer, now }
     const times = { receivedLimit: received, dataTimeoutMs: dataMs, budgetMs }
     const hops = new Map(
       current.organizations.flatMap(({ id, nextHop }) =>
@@ -185,6 +200,7 @@ export async function startGateway(config: Config, log: Log, now: () => Date = (
     await Promise.all([closeServer(copiesServer), closeServer(opsServer), keyServer.close()])
     copies.close()
     client.close()
+    await tracer.close()
   }
   try {
     await listeners.follow(wantedOf(config))

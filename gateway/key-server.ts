@@ -15,6 +15,7 @@ import {
   StepsResult,
 } from '../protocol/gateway-api.ts'
 import type { OrgId } from '../protocol/identifiers.ts'
+import { noTracer, type Point, type Span, type Tracer } from '../telemetry/tracer.ts'
 import { type Bulk, createBulk } from './bulk.ts'
 import { GatewayError } from './error.ts'
 import type { MtlsAnswer, MtlsClient } from './mtls-client.ts'
@@ -34,27 +35,27 @@ export type KeyServer = {
   reachable(): boolean
 }
 
-type IssueStep = { readonly kind: 'issue'; readonly request: IssueRequest }
-type ConfirmStep = { readonly kind: 'confirm'; readonly request: ConfirmRequest }
-type OutcomeStep = { readonly kind: 'outcome'; readonly request: OutcomeRequest }
+type IssueStep = { readonly kind: 'issue'; readonly request: IssueRequest; readonly from: Point }
+type ConfirmStep = { readonly kind: 'confirm'; readonly request: ConfirmRequest; readonly from: Point }
+type OutcomeStep = { readonly kind: 'outcome'; readonly request: OutcomeRequest; readonly from: Point }
 type Step = IssueStep | ConfirmStep | OutcomeStep
 type Result = IssueResult | ConfirmResult | OutcomeResult
 const KINDS = ['issue', 'confirm', 'outcome'] as const
 
 /** `instance` is random per start: the key server tells a restart from a second attempt by it. */
-export function createKeyServer(client: MtlsClient): KeyServer {
+export function createKeyServer(client: MtlsClient, tracer: Tracer = noTracer): KeyServer {
   const ajv = new Ajv({ strict: false })
   const instance = newId()
   let reachable = false
 
-  async function ask(...call: Parameters<MtlsClient['call']>): Promise<MtlsAnswer> {
+  async function ask(...[method, path, options]: Parameters<MtlsClient['call']>): Promise<MtlsAnswer> {
     try {
-      const answer = await client.call(...call)
+      const answer = await client.call(method, path, { ...options, traceparent: tracer.here()?.traceparent })
       reachable = answer.status < 500
       return answer
     } catch (cause) {
       reachable = false
-      throw new GatewayError('key-server', { message: `${call[0]} ${call[1]} was not answered`, cause })
+      throw new GatewayError('key-server', { message: `${method} ${path} was not answered`, cause })
     }
   }
 
@@ -79,7 +80,16 @@ export function createKeyServer(client: MtlsClient): KeyServer {
       const of = (kind: Step['kind']) => items.filter(({ request }) => request.kind === kind).map(({ body }) => body)
       const lists = KINDS.map((kind) => `"${kind}":[${of(kind).join(',')}]`)
       const path = '/v1/steps'
-      const answer = readSteps(await ask('POST', path, { body: `{"instance":"${instance}",${lists.join(',')}}` }), path)
+      const body = `{"instance":"${instance}",${lists.join(',')}}`
+      // One call serves many messages: it is part of the first one's trace, and linked to the others'.
+      const [from = null, ...links] = items.map(({ request }) => request.from)
+      const call = { method: 'POST', route: path }
+      const post = async (span: Span) => {
+        const answer = await ask('POST', path, { body })
+        span.note({ method: 'POST', code: answer.status })
+        return readSteps(answer, path)
+      }
+      const answer = await tracer.within(`POST ${path}`, call, post, { kind: 'client', from, links })
       const results = {
         issue: answer.issue.values(),
         confirm: answer.confirm.values(),
@@ -93,7 +103,7 @@ export function createKeyServer(client: MtlsClient): KeyServer {
   function stepOf<S extends Step, R extends Result>(kind: S['kind'], good: R['kind']) {
     return async (request: S['request']): Promise<R> => {
       // The one of the steps that has this kind has this request.
-      const result = await step({ kind, request } as S)
+      const result = await step({ kind, request, from: tracer.here() } as S)
       if (result.kind === 'refused' && result.code === 'unavailable') {
         throw new GatewayError('key-server', { message: `${kind}: ${result.detail}` })
       }

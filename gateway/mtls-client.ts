@@ -19,7 +19,7 @@ export type MtlsClient = {
   call(
     method: 'GET' | 'POST',
     path: string,
-    options?: { body?: string; ifNoneMatch?: string | null },
+    options?: { body?: string; ifNoneMatch?: string | null; traceparent?: string | undefined },
   ): Promise<MtlsAnswer>
   /** Another certificate from now on. Calls under way end as they began. */
   renew(own: Pick<MtlsOptions, 'certificate' | 'key' | 'ca'>): void
@@ -72,11 +72,12 @@ export function createMtlsClient(options: MtlsOptions): MtlsClient {
   }
 
   return {
-    call(method, path, { body, ifNoneMatch } = {}) {
+    call(method, path, { body, ifNoneMatch, traceparent } = {}) {
       const headers: Record<string, string> = { accept: 'application/json' }
       if (body !== undefined) headers['content-type'] = 'application/json'
       if (body !== undefined) headers['content-length'] = String(Buffer.byteLength(body))
       if (ifNoneMatch) headers['if-none-match'] = ifNoneMatch
+      if (traceparent !== undefined) headers.traceparent = traceparent
       return once(method, path, headers, body)
     },
     renew(own) {

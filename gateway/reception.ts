@@ -1,3 +1,4 @@
+import { noTracer, type Span, type Tracer } from '../telemetry/tracer.ts'
 import type { MessageWish } from './dsn.ts'
 import type { Answer } from './error.ts'
 import { answerTo, GatewayError } from './error.ts'
@@ -32,6 +33,7 @@ export type Reception = {
   readonly accept: Accept
   readonly log: Log
   readonly metrics: Metrics
+  readonly tracer?: Tracer
   readonly now: () => Date
 }
 
@@ -51,18 +53,29 @@ export type Envelope = {
 }
 
 /** Reads the message to its end, judges it, has it dealt with and frees it. Resolves with the one reply, whatever happens. */
-export async function receive(reception: Reception, envelope: Envelope, stream: DataStream): Promise<Answer> {
+export function receive(reception: Reception, envelope: Envelope, stream: DataStream): Promise<Answer> {
+  const { tracer = noTracer } = reception
+  return tracer.within('message', {}, (span) => handle(reception, envelope, stream, span))
+}
+
+async function handle(reception: Reception, envelope: Envelope, stream: DataStream, span: Span): Promise<Answer> {
+  const { tracer = noTracer } = reception
   const id = newId()
   let content: Content | null = null
   try {
-    content = await readContent(reception, stream)
+    content = await tracer.within('accept', {}, () => readContent(reception, stream))
     const intake = admit(reception, envelope, content, id)
+    span.note({ org: intake.org, size: content.size })
     reception.metrics.accepted()
-    return await inTime(reception, intake)
+    const answer = await inTime(reception, intake)
+    span.note({ code: answer.code })
+    return answer
   } catch (error) {
     const reason = error instanceof GatewayError ? error.code : 'internal'
     reception.metrics.refused(reason)
     const answer = answerTo(error, id)
+    span.note({ code: answer.code })
+    span.failed()
     const known = error instanceof GatewayError && error.code !== 'internal'
     reception.log[known ? 'info' : 'error']('message refused', {
       incident: id,

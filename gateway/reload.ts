@@ -77,6 +77,7 @@ function fixedParts(config: Config): Record<string, unknown> {
     copies: config.copies,
     spool: config.spool,
     ops: config.ops,
+    telemetry: config.telemetry,
     'limits > budgetSeconds': config.limits.budgetMs,
     'limits > memory': config.limits.memory,
     'log > level': config.logLevel,

@@ -4,6 +4,7 @@ import { Ajv, type ErrorObject } from 'ajv'
 import { type Document, parseDocument } from 'yaml'
 import { readSecretFile } from '../protocol/secret-file.ts'
 import { loadTlsFiles, type TlsPaths } from '../protocol/tls-files.ts'
+import { telemetryOf } from '../telemetry/config.ts'
 import type { Config, Tls } from './config.ts'
 import { ConfigFile } from './config-schema.ts'
 
@@ -64,6 +65,7 @@ export function loadConfig(file: string, now: Date = new Date()): Config {
     mail: mailOf(parsed.mail, at, faults),
     limits: { ...defaults, ...parsed.limits },
     graceDays: parsed.graceDays ?? 1,
+    telemetry: telemetryOf(parsed.telemetry, 'sealpost-keyserver'),
     log: parsed.log ?? { level: 'info' },
   }
   if (faults.length > 0) throw new ConfigError(faults)

@@ -1,5 +1,6 @@
 import { type Static, Type } from '@sinclair/typebox'
 import { type OrgId, patterns } from '../protocol/identifiers.ts'
+import { TelemetryEntry } from '../telemetry/config.ts'
 
 const closed = { additionalProperties: false } as const
 const words = (expected: string) => ({ description: expected })
@@ -91,6 +92,7 @@ export const ConfigFile = Type.Object(
       ),
     ),
     graceDays: atLeast(0, 30),
+    telemetry: Type.Optional(TelemetryEntry),
     log: Type.Optional(
       Type.Object(
         {

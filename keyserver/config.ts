@@ -1,4 +1,5 @@
 import type { OrgId } from '../protocol/identifiers.ts'
+import type { TelemetryConfig } from '../telemetry/config.ts'
 
 /** The key server's configuration with every path made absolute and every secret read. See keyserver.sample.yaml. */
 export type Config = {
@@ -36,6 +37,8 @@ export type Config = {
   readonly limits: Limits
   /** Days that a bucket's key outlives its last envelope. */
   readonly graceDays: number
+  /** Null: nothing is measured. */
+  readonly telemetry: TelemetryConfig | null
   readonly log: { readonly level: 'debug' | 'info' | 'warn' | 'error' }
 }
 

@@ -1,5 +1,6 @@
 import swagger from '@fastify/swagger'
 import Fastify, { type FastifyInstance, LogController } from 'fastify'
+import type { Tracer } from '../telemetry/tracer.ts'
 import { requireAuthorisation } from './authorisation.ts'
 import { identifyClients } from './client.ts'
 import type { Parts } from './parts.ts'
@@ -7,9 +8,10 @@ import { answerProblems, newRequestId } from './problems.ts'
 import { feedRoutes } from './routes-feed.ts'
 import { bulkRoutes } from './routes-gateway.ts'
 import { officerRoutes } from './routes-officer.ts'
+import { traceRoutes } from './traced.ts'
 
 /** The listener of gateways and officers: nobody gets in without a certificate of its authority. */
-export async function createGatewayApp(parts: Parts): Promise<FastifyInstance> {
+export async function createGatewayApp(parts: Parts, tracer: Tracer): Promise<FastifyInstance> {
   const { tls } = parts.config.gatewayListener
   const app = Fastify({
     loggerInstance: parts.log,
@@ -25,6 +27,7 @@ export async function createGatewayApp(parts: Parts): Promise<FastifyInstance> {
     },
     ...limits,
   })
+  traceRoutes(app, tracer, { joined: true })
   requireAuthorisation(app, ['gateway', 'officer'])
   answerProblems(app)
   identifyClients(app, parts.config)

@@ -3,6 +3,7 @@ import helmet from '@fastify/helmet'
 import swagger from '@fastify/swagger'
 import { Type } from '@sinclair/typebox'
 import Fastify, { type FastifyInstance, LogController } from 'fastify'
+import { noTracer, type Tracer } from '../telemetry/tracer.ts'
 import { createAftermath } from './aftermath.ts'
 import { requireAuthorisation } from './authorisation.ts'
 import { BODY_LIMIT, proveBrowsers } from './browser.ts'
@@ -18,10 +19,12 @@ import { addRevokeRoute } from './revoke.ts'
 import { addSessionRoute } from './session.ts'
 import { createStrangers } from './strangers.ts'
 import { addTicketRoute } from './ticket.ts'
+import { traceRoutes } from './traced.ts'
 
 export type PublicOptions = {
   /** The reader's built files. */
   readonly folder?: string
+  readonly tracer?: Tracer
 }
 
 const READER = fileURLToPath(new URL('../reader/dist', import.meta.url))
@@ -31,10 +34,12 @@ const FLUSH_MS = 60_000
  * The public listener's app: the reader page, and the API that it speaks (protocol/reader-api.ts). It is ready to listen; closing it sends
  * the mail that waits and writes what was counted. Throws if a route lacks its authorisation.
  */
-export async function createPublicApp(parts: Parts, { folder = READER }: PublicOptions = {}): Promise<FastifyInstance> {
+export async function createPublicApp(parts: Parts, options: PublicOptions = {}): Promise<FastifyInstance> {
+  const { folder = READER, tracer = noTracer } = options
   const { config } = parts
   const app = build(parts)
   const door = openDoor(parts)
+  traceRoutes(app, tracer, { joined: false })
   requireAuthorisation(app, ['open', 'proof', 'session'])
   answerProblems(app, (code) => parts.metrics.count('sealpost_refusals_total', { code }))
   await app.register(helmet, headers(new URL(config.public.url).protocol === 'https:'))

@@ -1,6 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto'
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import type { OrgId } from '../protocol/identifiers.ts'
+import { openTelemetry } from '../telemetry/index.ts'
 import type { TimeSource } from './clock.ts'
 import type { Config, Listener } from './config.ts'
 import { ConfigError } from './config-file.ts'
@@ -43,7 +44,8 @@ export async function startServer(config: Config, options: ServerOptions): Promi
   const host = new URL(config.public.url).host
   const room = createRoom({ ...config.disk, database: config.database })
   const store = await openSqliteStore({ file: config.database, host, room })
-  const open: { close(): Promise<unknown> }[] = [store]
+  const tracer = await openTelemetry(config.telemetry, (message) => log.warn(message))
+  const open: { close(): Promise<unknown> }[] = [tracer, store]
   const closeAll = async () => {
     for (const one of open.toReversed()) await one.close()
   }
@@ -63,8 +65,8 @@ export async function startServer(config: Config, options: ServerOptions): Promi
 
     const apps = {
       ops: await createOpsApp(parts, () => examine({ ...parts, policies, rounds, room })),
-      gateways: await createGatewayApp(parts),
-      public: await createPublicApp(parts, options.reader),
+      gateways: await createGatewayApp(parts, tracer),
+      public: await createPublicApp(parts, { ...options.reader, tracer }),
     }
     open.push(apps.ops, apps.gateways, apps.public)
     startRounds(parts, room, rounds, shredder.run)

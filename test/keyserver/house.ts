@@ -233,6 +233,7 @@ function configOf(smtpPort: number, limits: Limits): Config {
     mail: { host: '127.0.0.1', port: smtpPort, security: 'none', ca: null, user: null, password: null },
     limits,
     graceDays: 1,
+    telemetry: null,
     log: { level: 'error' },
   }
 }

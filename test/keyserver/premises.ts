@@ -179,6 +179,7 @@ function configIn(folder: string, tls: { cert: string; key: string; ca: string }
       sessionHours: 12,
     },
     graceDays: 1,
+    telemetry: null,
     log: { level: 'error' },
   }
 }
