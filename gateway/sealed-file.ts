@@ -13,7 +13,7 @@ export type SealedFile = {
   dispose(): Promise<void>
 }
 
-const READ_LENGTH = 256 * 1024
+const READ_LENGTH = 512 * 1024
 /** Octets that are gathered into one write. */
 const BLOCK = 512 * 1024
 
@@ -23,6 +23,13 @@ export async function createSealedFile(path: string): Promise<SealedFile> {
   let pieces: Uint8Array[] = []
   let gathered = 0
   let writing: Promise<void> = Promise.resolve()
+  let last: { readonly at: number; readonly piece: Promise<Uint8Array> } | null = null
+
+  /** Who composes and who looks on ask for the same piece, one right after the other. */
+  function pieceAt(at: number, size: number): Promise<Uint8Array> {
+    if (last?.at !== at) last = { at, piece: readPiece(file, at, size) }
+    return last.piece
+  }
 
   async function flush(): Promise<void> {
     const [block, size] = [pieces, gathered]
@@ -45,8 +52,15 @@ export async function createSealedFile(path: string): Promise<SealedFile> {
       if (gathered > 0) await flush()
       await writing
     },
-    read: (size) => readFrom(file, size),
+    async *read(size) {
+      for (let at = 0; at < size; ) {
+        const piece = await pieceAt(at, size)
+        yield piece
+        at += piece.length
+      }
+    },
     async dispose() {
+      last = null
       await writing.catch(() => undefined)
       await file.close()
       await rm(path, { force: true })
@@ -71,10 +85,15 @@ type Readable = {
 /** `size` octets of the file, in pieces that are never used again. Throws if the file is shorter. */
 export async function* readFrom(file: Readable, size: number): AsyncGenerator<Uint8Array> {
   for (let at = 0; at < size; ) {
-    const piece = Buffer.allocUnsafeSlow(Math.min(READ_LENGTH, size - at))
-    const { bytesRead } = await file.read(piece, 0, piece.length, at)
-    if (bytesRead === 0) throw new Error('a sealed copy is shorter than it was when it was written')
-    at += bytesRead
-    yield bytesRead === piece.length ? piece : piece.subarray(0, bytesRead)
+    const piece = await readPiece(file, at, size)
+    at += piece.length
+    yield piece
   }
+}
+
+async function readPiece(file: Readable, at: number, size: number): Promise<Uint8Array> {
+  const piece = Buffer.allocUnsafeSlow(Math.min(READ_LENGTH, size - at))
+  const { bytesRead } = await file.read(piece, 0, piece.length, at)
+  if (bytesRead === 0) throw new Error('a sealed copy is shorter than it was when it was written')
+  return bytesRead === piece.length ? piece : piece.subarray(0, bytesRead)
 }
