@@ -1,6 +1,6 @@
 import { createHmac, createSecretKey, randomBytes } from 'node:crypto'
 import type { Address } from '../protocol/identifiers.ts'
-import { fieldValue } from './header.ts'
+import { fieldsOf, fieldValue } from './header.ts'
 import type { Intake, Mailbox } from './intake.ts'
 
 /** What names an intake or an incident: 16 random octets, base64url. */
@@ -50,13 +50,22 @@ export function messageIdDigest(id: string, traceKey: Uint8Array): string {
 
 /**
  * What tells a recipient's copy from any other across retries and gateways: HMAC-SHA-256 under the trace key of MAIL FROM, Message-ID,
- * digest without trace fields, and the recipient. Null without a Message-ID.
+ * digest without trace fields, the recipient, and how often it went through a gateway before: what goes in a circle is no retry, for which
+ * it would be taken and never arrive. Null without a Message-ID.
  */
 export function retryKey(intake: Intake, recipient: Address, traceKey: Uint8Array): string | null {
   const id = messageId(intake)
   if (id === null) return null
   const digest = Buffer.from(intake.content.traceFreeDigest).toString('base64url')
-  return hmac(traceKey, ['sealpost/retry/v1', intake.sender?.address ?? '', id, digest, recipient])
+  const passes = passesOf(intake)
+  const round = passes === 0 ? [] : [`${passes}`]
+  return hmac(traceKey, ['sealpost/retry/v1', intake.sender?.address ?? '', id, digest, recipient, ...round])
+}
+
+/** By the Received fields as {@link receivedValue} writes them, whichever gateway did. */
+function passesOf({ content }: Intake): number {
+  const ours = /\bby \S+ with \w+ id [\w-]{22}[\s;]/
+  return fieldsOf(content.header, 'received').filter(({ value }) => ours.test(value)).length
 }
 
 function messageId(intake: Intake): string | null {

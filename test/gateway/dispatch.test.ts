@@ -409,6 +409,38 @@ t.test(
   },
 )
 
+t.test('mail that goes in a circle in another way is never taken for a retry of itself: it ends in 554', async (t) => {
+  const office = await openOffice(t, { received: 6 })
+  const answers: string[] = []
+  let strip = /^$/
+  office.pass = async ({ from, to, text }) => {
+    if (from !== '') answers.push(await office.send(from, to, text.replace(strip, '')))
+  }
+  const ends = async (to: string, text: string) => {
+    answers.length = 0
+    t.match(await office.send('anna@acme.example', [to], text), /^250 .*next hop/)
+    await until(async () => answers.some((answer) => !answer.startsWith('250')))
+    t.match(
+      answers.find((answer) => !answer.startsWith('250')),
+      /^554 5\.4\.6 too many Received/,
+    )
+    for (const answer of answers) t.match(answer, /^(?:250 .*next hop|554 )/, 'each of the others went on')
+  }
+  await t.test('the provider removes the stamp, and sends it back all the same', async () => {
+    strip = /^Sealpost-Handled: .*\r\n/m
+    await ends('bert@acme.example', letter({ to: 'bert@acme.example' }))
+  })
+  await t.test("a list's copy of a sealed mail, which the provider sends back", async (t) => {
+    strip = /^$/
+    answers.length = 0
+    await office.send('anna@acme.example', ['list@example.org'], letter())
+    await until(async () => answers.some((answer) => answer.startsWith('554')))
+    const sealed = office.mails.at(-1)?.text ?? ''
+    t.match(sealed, 'protected-message')
+    await ends('member@example.net', sealed)
+  })
+})
+
 t.test('mail that cannot be read as MIME is sealed as it is', async (t) => {
   const office = steady()
   const text = `From: anna@acme.example\nno field\nContent-Type: multipart/mixed\n\n${secret}\n`
