@@ -11,6 +11,8 @@ import { fieldOf } from './officer.ts'
 export type KeyServerLook = {
   readonly findings: readonly Finding[]
   readonly domains: ReadonlyMap<OrgId, readonly string[]>
+  /** Those whose rules ask `recipient.tls`. */
+  readonly asking: ReadonlySet<OrgId>
 }
 
 type Answer = {
@@ -33,6 +35,7 @@ const SKEW_BROKEN_MS = 120_000
 export async function keyServerFindings(config: Config, now: () => number): Promise<KeyServerLook> {
   const findings: Finding[] = []
   const domains = new Map<OrgId, readonly string[]>()
+  const asking = new Set<OrgId>()
   let clock: Finding | null = null
   for (const { id } of config.organizations) {
     try {
@@ -42,7 +45,8 @@ export async function keyServerFindings(config: Config, now: () => number): Prom
         if (Number.isFinite(answer.ends))
           findings.push(lifeFinding('the key server, as it answers', answer.ends, new Date(now())))
       }
-      const { finding, named } = policyFinding(id, answer)
+      const { finding, named, asks } = policyFinding(id, answer)
+      if (asks) asking.add(id)
       findings.push(finding)
       domains.set(id, named)
     } catch (error) {
@@ -51,11 +55,14 @@ export async function keyServerFindings(config: Config, now: () => number): Prom
     }
   }
   clock ??= look('clock', 'the clock was compared with nothing', 'ask again when the key server answers')
-  return { findings: [...findings, clock], domains }
+  return { findings: [...findings, clock], domains, asking }
 }
 
-function policyFinding(id: OrgId, { status, body }: Answer): { finding: Finding; named: readonly string[] } {
-  const without = (finding: Finding) => ({ finding, named: [] })
+function policyFinding(
+  id: OrgId,
+  { status, body }: Answer,
+): { finding: Finding; named: readonly string[]; asks: boolean } {
+  const without = (finding: Finding) => ({ finding, named: [], asks: false })
   if (status === 404) {
     const todo = `put policies/${id}.yaml in the key server's folder and look at its log: a file with faults is not activated`
     return without(broken('key server', `no policy is active for ${id}: every mail gets 451`, todo))
@@ -77,7 +84,7 @@ function policyFinding(id: OrgId, { status, body }: Answer): { finding: Finding;
   }
   const { hash, domains } = loaded.policy
   const finding = ok('key server', `answers; policy ${hash.slice(0, 12)} is active for ${id} (${domains.join(', ')})`)
-  return { finding, named: domains }
+  return { finding, named: domains, asks: loaded.policy.readsRecipientTls }
 }
 
 function fieldText(body: unknown): string {

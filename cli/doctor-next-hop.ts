@@ -12,8 +12,12 @@ import { mxFindings } from './doctor-mx.ts'
 /** Of a greeting; a tenth is for the connection. */
 const BUDGET_MS = 30_000
 
-/** Connects to the next hop as mail would, up to sign-in, and takes leave. */
-export async function nextHopFindings(org: OrganizationConfig, domains: readonly string[]): Promise<Finding[]> {
+/** Connects to the next hop as mail would, up to sign-in, and takes leave. `asksTls`: the policy asks `recipient.tls`. */
+export async function nextHopFindings(
+  org: OrganizationConfig,
+  domains: readonly string[],
+  asksTls: boolean,
+): Promise<Finding[]> {
   const { nextHop, carryLimit } = org
   if (nextHop.kind === 'mx') return mxFindings(org, nextHop, domains)
   const { host, port, helo } = nextHop
@@ -30,6 +34,13 @@ export async function nextHopFindings(org: OrganizationConfig, domains: readonly
     if (!tls && !isLoopback(host)) {
       const todo = 'set nextHop > tls > mode: verify, once it offers TLS: addresses and subjects can be read on the way'
       found.push(look('next hop', `${place} gets mail in clear`, todo))
+    }
+    if (asksTls && capabilities.requireTls !== true) {
+      const todo =
+        'use a next hop that takes REQUIRETLS, with nextHop > tls > mode: verify, or nextHop: mx; or take the rule out'
+      found.push(
+        look('next hop', `rules of ${org.id} ask recipient.tls, which is always none by way of ${place}`, todo),
+      )
     }
     if (size !== null && size > 0 && size < 10_000_000 && size < carryLimit) {
       found.push(

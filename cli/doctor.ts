@@ -107,7 +107,7 @@ async function examine(
     ...(await listenerFindings(config)),
     ...certificateFindings(config, keyServer, now()),
     ...answered.findings,
-    ...(await each((org) => nextHopFindings(org, domainsOf(org.id)))),
+    ...(await each((org) => nextHopFindings(org, domainsOf(org.id), answered.asking.has(org.id)))),
     ...(await each((org) => apiFindings(org, domainsOf(org.id)))),
     ...(await each((org) => loopFindings(config, org))),
     ...(await spoolFindings(config, now())),

@@ -17,7 +17,8 @@ import { exits, Failure, type Io, UsageError } from './io.ts'
 /**
  * `sealpost policy explain FILE --mail EML --to ADDRESS [--sender ADDRESS]`: what would happen to one mail for one recipient, and why: each
  * rule, each part of its condition, the values it saw. The facts are read from the mail as the gateway reads them. Without --sender
- * the mail has an empty envelope sender; --user, --ip and --no-tls say who handed it in, and how. Prints values of the mail.
+ * the mail has an empty envelope sender; --user, --ip and --no-tls say who handed it in, and how; --recipient-tls that the recipient's host gives
+ * verified TLS. Prints values of the mail.
  */
 export async function explain(argv: readonly string[], io: Io): Promise<number> {
   const { values, positionals } = parseArgs({
@@ -27,6 +28,7 @@ export async function explain(argv: readonly string[], io: Io): Promise<number> 
       ...{ mail: { type: 'string' }, to: { type: 'string' }, sender: { type: 'string', default: '' } },
       ...{ user: { type: 'string', default: '' }, ip: { type: 'string', default: '198.51.100.7' } },
       'no-tls': { type: 'boolean', default: false },
+      'recipient-tls': { type: 'boolean', default: false },
     },
   })
   const [file, ...more] = positionals
@@ -41,7 +43,12 @@ export async function explain(argv: readonly string[], io: Io): Promise<number> 
   const domain = domainOf(recipient)
   const facts = {
     message,
-    recipient: { address: recipient, domain, internal: policy.domains.includes(domain) },
+    recipient: {
+      address: recipient,
+      domain,
+      internal: policy.domains.includes(domain),
+      tls: values['recipient-tls'] ? ('verified' as const) : ('none' as const),
+    },
     client: { identity: values.user, ip: values.ip, tls: !values['no-tls'] },
   }
   const { verdict, rules } = explainOutbound(policy, facts)

@@ -49,7 +49,8 @@ function tell(cases: readonly CaseResult[], file: string, io: Io): void {
 
 function summary({ policy: good, cases }: Examined, file: string): string {
   const rules = `${good?.outbound.length ?? 0} outbound and ${good?.release.length ?? 0} release rules`
-  return `${file}: good; ${rules}, ${cases.length} tests passed, hash ${good?.hash ?? ''}`
+  const asks = good?.readsRecipientTls ? '; put into force only where keyserver.yaml says recipientTls: true' : ''
+  return `${file}: good; ${rules}, ${cases.length} tests passed, hash ${good?.hash ?? ''}${asks}`
 }
 
 function lineFor({ file, line, column, message, hint }: Fault): string {

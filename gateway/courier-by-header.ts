@@ -52,6 +52,8 @@ export function createHeaderCourier(parts: HeaderCourierParts): Courier {
   return {
     capabilities: () => parts.otherwise.capabilities(),
     close: () => parts.otherwise.close(),
+    // Mail that must have TLS all the way goes by the other way.
+    safeDomains: async (domains, signal) => (await parts.otherwise.safeDomains?.(domains, signal)) ?? new Set(),
     async deliver(delivery) {
       const until = performance.now() + parts.budgetMs
       const letter = await letterOf(delivery, parts)

@@ -2,6 +2,7 @@ import { domainToASCII } from 'node:url'
 import type { Capabilities, Courier, Delivery, RecipientResult } from './courier.ts'
 import { createSmtpCourier } from './courier-smtp.ts'
 import { DnsFault } from './dns-exchange.ts'
+import { ended } from './ended.ts'
 import type { Candidate, MxRoutes, Skipped } from './mx-route.ts'
 import { notDelivered, refusedHere } from './recipient-result.ts'
 import { createTurns } from './turns.ts'
@@ -37,6 +38,7 @@ const capabilities: Capabilities = {
 export function createMxCourier(parts: MxCourierParts): Courier {
   const servers = createServers(parts)
   const turns = createTurns(parts.connections)
+  const looks = createTurns(parts.connections)
   const never = new AbortController().signal
 
   async function toDomain(delivery: Delivery, domain: string): Promise<readonly RecipientResult[]> {
@@ -50,6 +52,23 @@ export function createMxCourier(parts: MxCourierParts): Courier {
       return await toServers(delivery, parts.routes.candidates(route, isDemanding(delivery)))
     } catch (error) {
       if (error instanceof DnsFault) return deferred(delivery, `DNS does not answer: ${error.message}`, '4.4.3')
+      throw error
+    } finally {
+      end()
+    }
+  }
+
+  /** Whether one of its servers, at least, promises TLS that can be verified; then a delivery that demands it goes there. */
+  async function isSafe(domain: string, signal: AbortSignal): Promise<boolean> {
+    const end = await looks.take('', signal)
+    if (end === null) return false
+    try {
+      const route = await parts.routes.find(domain)
+      if (route.kind === 'none') return false
+      for await (const one of parts.routes.candidates(route, true)) if (one.kind === 'candidate') return true
+      return false
+    } catch (error) {
+      if (error instanceof DnsFault) return false
       throw error
     } finally {
       end()
@@ -89,6 +108,12 @@ export function createMxCourier(parts: MxCourierParts): Courier {
   return {
     capabilities: () => capabilities,
     close: () => servers.close(),
+    async safeDomains(domains, signal) {
+      const found = await Promise.all(
+        domains.map(async (domain) => ((await Promise.race([isSafe(domain, signal), ended(signal)])) ? [domain] : [])),
+      )
+      return new Set(found.flat())
+    },
     async deliver(delivery) {
       const domains = [...byDomain(delivery.recipients)].map(([domain, recipients]) => ({
         domain,

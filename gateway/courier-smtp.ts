@@ -1,5 +1,6 @@
 import { isAscii as octetsAreAscii } from 'node:buffer'
 import type { Capabilities, Courier, Delivery, OutgoingMail, RecipientResult } from './courier.ts'
+import { ended } from './ended.ts'
 import { notDelivered, refusedHere } from './recipient-result.ts'
 import type { SmtpAuth } from './smtp-auth.ts'
 import { GreetingFault, type NextHop, type PhaseTimeouts, phaseTimeouts } from './smtp-client.ts'
@@ -51,6 +52,11 @@ export function createSmtpCourier(options: SmtpCourierOptions): Courier {
   return {
     capabilities: () => known,
     close: () => pool.close(),
+    /** Whoever takes REQUIRETLS answers for the whole way (RFC 8689 4.2.1). */
+    async safeDomains(domains, signal) {
+      if (known === null) await greet(pool, budgetMs, signal)
+      return new Set(known?.requireTls === true ? domains : [])
+    },
     async deliver(delivery) {
       const results: RecipientResult[] = []
       for (let from = 0; from < delivery.recipients.length; from += most) {
@@ -66,6 +72,15 @@ export function createSmtpCourier(options: SmtpCourierOptions): Courier {
       return { results, nextHop: options.host }
     },
   }
+}
+
+/** Only to hear what the next hop offers; what goes wrong is the next delivery's to tell. */
+async function greet(pool: SmtpPool, waitMs: number, signal: AbortSignal): Promise<void> {
+  const heard = pool.take(waitMs).then(
+    (leased) => pool.give(leased, leased.resetFirst ? 'reset-first' : 'clean'),
+    () => undefined,
+  )
+  await Promise.race([heard, ended(signal)])
 }
 
 /** The next hop as written, with the defaults filled in. */

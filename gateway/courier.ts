@@ -95,6 +95,11 @@ export type Courier = {
   deliver(delivery: Delivery): Promise<Report>
   /** Null until the next hop was first reached. */
   capabilities(): Capabilities | null
+  /**
+   * Those of the domains whose own hosts a delivery with `tls: 'recipient'` reaches over verified TLS, as far as that is promised now; absent where
+   * it cannot be known. What is not found out by the end of `signal` is left out. Never rejects.
+   */
+  safeDomains?(domains: readonly string[], signal: AbortSignal): Promise<ReadonlySet<string>>
   /** Lets what is under way end, then says QUIT. */
   close(): Promise<void>
 }

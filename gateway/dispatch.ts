@@ -19,6 +19,7 @@ import type { PolicyCache } from './policy-cache.ts'
 import { createPreparation, type Preparation } from './preparation.ts'
 import type { Accept } from './reception.ts'
 import { type Group, type Observed, passedAs, type Refusal, type Route, route } from './routing.ts'
+import { safeDomains } from './safe-domains.ts'
 import type { Sealing } from './sealing.ts'
 import type { Spool } from './spool.ts'
 import { subjectOf } from './spool-notice.ts'
@@ -121,7 +122,7 @@ async function issue(
     const policy = parts.policies.get(org.id) ?? (await parts.policies.refresh(org.id))
     if (policy === null) throw new GatewayError('policy')
     const routed = await parts.tracer.within('decide', { org: org.id }, async (span) => {
-      const decided = await decide(policy, intake, special, deadline)
+      const decided = await decide(org, policy, intake, special, deadline)
       if (parts.tracer.on) span.note(fatesOf(decided))
       return decided
     })
@@ -145,9 +146,18 @@ async function issue(
 }
 
 /** What is not one for the rules goes to all as it is. */
-async function decide(policy: Policy, intake: Intake, special: Special | null, deadline: AbortSignal): Promise<Route> {
+async function decide(
+  org: Organization,
+  policy: Policy,
+  intake: Intake,
+  special: Special | null,
+  deadline: AbortSignal,
+): Promise<Route> {
   const facts = await readFacts(intake.content, intake.sender, policy, deadline)
-  if (special === null) return route(policy, facts, intake)
+  if (special === null) {
+    const safe = policy.readsRecipientTls ? await safeDomains(org.courier, intake.recipients, deadline) : undefined
+    return route(policy, facts, intake, safe)
+  }
   return { kind: 'send', groups: [passedAs(special.rule, intake.recipients, policy.sealing.notice)], observed: [] }
 }
 

@@ -7,6 +7,7 @@ import {
   type Observation,
   type OutboundVerdict,
   type Policy,
+  type RecipientTls,
   type TlsDemand,
 } from '../rulebook/index.ts'
 import type { MessageFacts } from './facts.ts'
@@ -44,13 +45,18 @@ export type Route = { readonly observed: readonly Observed[] } & (
   | { readonly kind: 'refuse'; readonly refusals: readonly [Refusal, ...Refusal[]] }
 )
 
-/** A verdict for every recipient, and who shares it. Pure. */
-export function route(policy: Policy, message: MessageFacts, from: Pick<Intake, 'client' | 'recipients'>): Route {
+/** A verdict for every recipient, and who shares it. `safe`: the domains whose hosts give verified TLS. Pure. */
+export function route(
+  policy: Policy,
+  message: MessageFacts,
+  from: Pick<Intake, 'client' | 'recipients'>,
+  safe: ReadonlySet<string> = new Set(),
+): Route {
   const { client, recipients } = from
   const byFate = new Map<string, { verdict: OutboundVerdict; recipients: IntakeRecipient[] }>()
   const byRule = new Map<string, Observed>()
   for (const recipient of recipients) {
-    const verdict = decideOutbound(policy, { message, recipient: recipientFacts(policy, recipient), client })
+    const verdict = decideOutbound(policy, { message, recipient: recipientFacts(policy, recipient, safe), client })
     for (const { rule, would } of verdict.observed ?? []) {
       const key = `${rule} ${would}`
       byRule.set(key, { rule, would, recipients: (byRule.get(key)?.recipients ?? 0) + 1 })
@@ -89,9 +95,10 @@ export function passedAs(
   return { verdict: 'pass', rule, terms: null, subject: null, carry: 'both', notice, tls: null, recipients }
 }
 
-function recipientFacts(policy: Policy, recipient: IntakeRecipient) {
+function recipientFacts(policy: Policy, recipient: IntakeRecipient, safe: ReadonlySet<string>) {
   const domain = domainOf(recipient.address)
-  return { address: recipient.address, domain, internal: policy.domains.includes(domain) }
+  const tls: RecipientTls = safe.has(domain) ? 'verified' : 'none'
+  return { address: recipient.address, domain, internal: policy.domains.includes(domain), tls }
 }
 
 /** The rule is part of it: the log says for each envelope which rule sealed it. What it shows outside follows from the rule. */

@@ -160,9 +160,14 @@ function isLoopback(host: string): boolean {
 }
 
 function organizationsOf(file: ConfigFile): Config['organizations'] {
-  const entries = Object.entries(file.organizations).map(([org, { url, from, domains }]) => [
+  const entries = Object.entries(file.organizations).map(([org, { url, from, domains, recipientTls }]) => [
     org,
-    { url: url ?? null, from, domains: domains.map((domain) => domain.toLowerCase()) },
+    {
+      url: url ?? null,
+      from,
+      domains: domains.map((domain) => domain.toLowerCase()),
+      recipientTls: recipientTls ?? false,
+    },
   ])
   return Object.fromEntries(entries) as Config['organizations']
 }

@@ -29,7 +29,13 @@ export const ConfigFile = Type.Object(
   {
     organizations: Type.Record(
       Type.String({ pattern: patterns.orgId }),
-      Type.Object({ url: Type.Optional(Origin), from: Mailbox, domains: Type.Array(Host, { minItems: 1 }) }, closed),
+      Type.Object(
+        {
+          ...{ url: Type.Optional(Origin), from: Mailbox, domains: Type.Array(Host, { minItems: 1 }) },
+          recipientTls: Type.Optional(Type.Boolean(words('true or false'))),
+        },
+        closed,
+      ),
       { ...closed, minProperties: 1, ...words('at least one organization, by its id such as acme.example') },
     ),
     policies: Path,

@@ -43,6 +43,8 @@ export type Config = {
 }
 
 export type Organization = {
+  /** Its gateways can tell whether a recipient's host gives verified TLS, so that rules may ask for it. */
+  readonly recipientTls: boolean
   /** Origin of this organization's links; null: that of `public.url`. */
   readonly url: string | null
   /** From of the code mails. */

@@ -38,7 +38,8 @@ export type PolicyLoader = Policies & {
 
 type Options = {
   readonly folder: string
-  readonly organizations: readonly OrgId[]
+  /** What the rules of each may ask. */
+  readonly organizations: ReadonlyMap<OrgId, { readonly recipientTls: boolean }>
   readonly store: Store
   readonly journal: Journal
   readonly clock: Clock
@@ -75,7 +76,7 @@ export async function openPolicies(options: Options): Promise<PolicyLoader> {
       seen.delete(org)
       return
     }
-    const loaded = tryLoad(org, text, file)
+    const loaded = tryLoad(org, text, file, organizations.get(org))
     if (loaded.kind === 'faulty') await reject(org, hash, loaded.faults)
     else await activate(org, loaded.policy)
     seen.set(org, hash)
@@ -125,7 +126,7 @@ export async function openPolicies(options: Options): Promise<PolicyLoader> {
   }
   function reload(): Promise<void> {
     reloading = reloading.then(async () => {
-      for (const org of organizations) {
+      for (const org of organizations.keys()) {
         await look(org).catch((cause: unknown) => {
           log.error({ org, err: cause }, 'policy could not be looked at')
           faults.set(org, 'the policy file could not be looked at; the log has the cause')
@@ -141,9 +142,9 @@ export async function openPolicies(options: Options): Promise<PolicyLoader> {
     }, SETTLE)
   }
 
-  for (const org of organizations) {
+  for (const [org, knowable] of organizations) {
     const kept = await store.read((reads) => reads.policies.active(org))
-    const loaded = kept === null ? null : tryLoad(org, kept.text, `${org}.yaml`)
+    const loaded = kept === null ? null : tryLoad(org, kept.text, `${org}.yaml`, knowable)
     if (loaded?.kind === 'policy') active.set(org, loaded.policy)
   }
   await reload()
@@ -174,8 +175,8 @@ type Tried =
   | { readonly kind: 'policy'; readonly policy: LoadedPolicy }
   | { readonly kind: 'faulty'; readonly faults: readonly string[] }
 
-function tryLoad(org: OrgId, text: string, file: string): Tried {
-  const loaded = loadPolicy(text, file)
+function tryLoad(org: OrgId, text: string, file: string, knowable = { recipientTls: false }): Tried {
+  const loaded = loadPolicy(text, file, knowable)
   if (loaded.kind === 'faulty') {
     const faults = loaded.faults.map(
       ({ line, column, message, hint }) => `line ${line}, column ${column}: ${message}; ${hint}`,

@@ -3,7 +3,7 @@ import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import type { OrgId } from '../protocol/identifiers.ts'
 import { openTelemetry } from '../telemetry/index.ts'
 import type { TimeSource } from './clock.ts'
-import type { Config, Listener } from './config.ts'
+import type { Config, Listener, Organization } from './config.ts'
 import { ConfigError } from './config-file.ts'
 import { createGatewayApp } from './gateway-app.ts'
 import { examine } from './health.ts'
@@ -55,7 +55,7 @@ export async function startServer(config: Config, options: ServerOptions): Promi
     const clock = await openClock(store, time)
     const journal = createJournal(store, keyring, clock.highest())
     // The configuration's keys are organization ids: it is checked for it.
-    const organizations = Object.keys(config.organizations) as OrgId[]
+    const organizations = new Map(Object.entries(config.organizations) as [OrgId, Organization][])
     const policies = await openPolicies({ folder: config.policies, organizations, store, journal, clock, log })
     const parts: Parts = { config, store, keyring, journal, clock, policies, metrics: createMetrics(), log }
     const shredder = createShredder(parts)

@@ -8,9 +8,12 @@ export type Bindings = object
 /**
  * The variables of one mail and one recipient. Getters, so that a header map is converted only if a rule reads it, and then once.
  */
-export function outboundBindings(facts: OutboundFacts, groups: Groups = new Map()): Bindings {
+export function outboundBindings(facts: OutboundFacts, groups: Groups = new Map()): RecipientBindings {
   return new OutboundBindings(facts, groups)
 }
+
+/** `readTls`: whether a condition has asked for the recipient's TLS so far. */
+export type RecipientBindings = Bindings & { readTls: boolean }
 
 /** The variables of one attempt to open. */
 export function releaseBindings(facts: ReleaseFacts): Bindings {
@@ -20,6 +23,7 @@ export function releaseBindings(facts: ReleaseFacts): Bindings {
 class OutboundBindings {
   readonly #facts: OutboundFacts
   readonly #groups: Groups
+  readTls = false
   #headers: ReadonlyMap<string, readonly string[]> | null = null
   #attachments: readonly object[] | null = null
 
@@ -113,6 +117,10 @@ class OutboundBindings {
   }
   get 'recipient.groups'() {
     return groupsOf(this.#groups, this.#facts.recipient.address)
+  }
+  get 'recipient.tls'() {
+    this.readTls = true
+    return this.#facts.recipient.tls
   }
   get 'client.identity'() {
     return this.#facts.client.identity

@@ -133,6 +133,7 @@ export function mailFacts(policy: Pick<Policy, 'domains'>, mail: MailCase): Outb
       address: recipient,
       domain: domain(recipient),
       internal: policy.domains.includes(domain(recipient)),
+      tls: mail.recipientTls ?? 'none',
     },
     client: { identity: '', ip: '198.51.100.7', tls: true, ...mail.client },
   }

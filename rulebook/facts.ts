@@ -52,6 +52,8 @@ export type OutboundFacts = {
     readonly domain: string
     /** In one of the organization's own domains. */
     readonly internal: boolean
+    /** `verified`: mail reaches the recipient's own host over verified TLS, or does not leave. */
+    readonly tls: RecipientTls
   }
   /** Who handed the message in. */
   readonly client: {
@@ -63,6 +65,8 @@ export type OutboundFacts = {
     readonly tls: boolean
   }
 }
+
+export type RecipientTls = 'verified' | 'none'
 
 export type Attachment = {
   /** Decoded; '' without. */

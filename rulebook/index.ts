@@ -12,7 +12,7 @@ export {
   explainOutbound,
   explainRelease,
 } from './explain.ts'
-export type { Observation, OutboundFacts, OutboundVerdict, ReleaseFacts } from './facts.ts'
+export type { Observation, OutboundFacts, OutboundVerdict, RecipientTls, ReleaseFacts } from './facts.ts'
 export type { Fault } from './fault.ts'
 export { type Examined, examinePolicy, type Loaded, loadPolicy } from './load.ts'
 export { createMessageText } from './message-text.ts'

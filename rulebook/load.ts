@@ -9,7 +9,7 @@ import { type Fault, placed, type Spot } from './fault.ts'
 import { type Groups, memberOf } from './groups.ts'
 import { defaultNotice, isNoticeLanguage, type NoticeChoice, noticeNames } from './notice.ts'
 import { noticeFaults } from './notice-check.ts'
-import { readsOfRules } from './outbound-reads.ts'
+import { readsOfRules, readsRecipientTls } from './outbound-reads.ts'
 import type { OutboundRule, Policy, ReleaseRule } from './policy.ts'
 import { unreachable } from './reach.ts'
 import { type PolicyFile, shapeOf } from './shape.ts'
@@ -25,24 +25,30 @@ export type Examined = {
   readonly cases: readonly CaseResult[]
 }
 
+/** What can be found out of a mail depends on the way that it goes: on the gateways and not on the file. */
+export type Knowable = {
+  /** Whether the recipient's host gives verified TLS: with delivery by MX, or by a next hop that promises REQUIRETLS. */
+  readonly recipientTls: boolean
+}
+
 export type Loaded =
   | { readonly kind: 'policy'; readonly policy: Policy }
   | { readonly kind: 'faulty'; readonly faults: readonly [Fault, ...Fault[]] }
 
 /**
  * The policy in a file's text, ready to decide; or everything that is wrong with it, from top to bottom. Within bounds whatever the
- * text holds, and never throws. `file` is the name that the faults bear.
+ * text holds, and never throws. `file` is the name that the faults bear. A rule that reads what is not `knowable` is a fault; all is, if it is absent.
  */
-export function loadPolicy(text: string, file: string): Loaded {
-  const { policy, faults } = examinePolicy(text, file)
+export function loadPolicy(text: string, file: string, knowable?: Knowable): Loaded {
+  const { policy, faults } = examinePolicy(text, file, knowable)
   if (policy) return { kind: 'policy', policy }
   const [first, ...rest] = faults
   return { kind: 'faulty', faults: [first ?? { file, line: 1, column: 1, message: 'not readable', hint: '' }, ...rest] }
 }
 
 /** As {@link loadPolicy}, with the results of the tests: for those who look at a file by hand. */
-export function examinePolicy(text: string, file: string): Examined {
-  const { policy, spots, cases } = read(text)
+export function examinePolicy(text: string, file: string, knowable: Knowable = { recipientTls: true }): Examined {
+  const { policy, spots, cases } = read(text, knowable)
   if (policy && spots.length === 0) return { policy, faults: [], cases }
   return { policy: null, faults: placed(spots, text, file, bounds.faults), cases }
 }
@@ -53,7 +59,7 @@ type Reading = {
   readonly cases: readonly CaseResult[]
 }
 
-function read(text: string): Reading {
+function read(text: string, knowable: Knowable): Reading {
   const document = readDocument(text)
   if (document.kind === 'unreadable') return { policy: null, spots: document.spots, cases: [] }
   const shaped = shapeOf(document.tree)
@@ -68,11 +74,22 @@ function read(text: string): Reading {
   const release = file.release.map((rule, index) => {
     return conditionAt(rule.when, ['release', index, 'when'], tree, text, releaseVariables, outboundVariables, spots)
   })
+  if (!knowable.recipientTls) spots.push(...unknowable(outbound, tree))
   if (spots.length === 0) spots.push(...unreachable(file, outbound, release, tree))
   if (spots.length > 0) return { policy: null, spots, cases: [] }
   const policy = policyOf(text, file, outbound, release)
   const cases = runCases(policy, file.tests)
   return { policy, spots: cases.filter(({ passed }) => !passed).map((result) => failure(result, tree)), cases }
+}
+
+function unknowable(outbound: readonly CheckedCondition[], tree: Tree): Spot[] {
+  return outbound.flatMap(({ condition }, index) => {
+    if (condition === null || !readsRecipientTls(condition.tree.expr)) return []
+    const message =
+      "'recipient.tls' cannot be known: this organization's mail goes by a relay that does not tell how it goes on"
+    const hint = `write recipient.domain in ['example.org'] with tls: required, or use delivery by MX and recipientTls: true in keyserver.yaml`
+    return [spotAt(tree, ['outbound', index, 'when'], message, hint)]
+  })
 }
 
 function failure(result: CaseResult, tree: Tree): Spot {
@@ -101,6 +118,7 @@ function policyOf(
     notices,
     outbound: rules,
     reads: readsOfRules(rules),
+    readsRecipientTls: rules.some(({ condition }) => readsRecipientTls(condition.tree.expr)),
     sealing: {
       subject: file.sealing?.subject ?? null,
       carry: file.sealing?.carry ?? 'both',

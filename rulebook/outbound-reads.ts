@@ -29,6 +29,11 @@ export function readsOfRules(rules: readonly OutboundRule[]): OutboundReads {
   }
 }
 
+/** Whether a condition asks how safe the way to the recipient's host is. */
+export function readsRecipientTls(tree: Expression): boolean {
+  return readsOf(tree, outboundVariables).has('recipient.tls')
+}
+
 /** The fields that are picked anywhere in a condition, of whatever. */
 function fieldsIn(node: Expression): string[] {
   const own = node.exprKind.case === 'selectExpr' ? [node.exprKind.value.field] : []

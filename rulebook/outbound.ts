@@ -1,4 +1,4 @@
-import { type Bindings, outboundBindings } from './bindings.ts'
+import { outboundBindings, type RecipientBindings } from './bindings.ts'
 import type { Observation, OutboundFacts, OutboundVerdict } from './facts.ts'
 import { defaultNotice } from './notice.ts'
 import { DEFAULT_RULE, type OutboundRule, type Outside, type Policy, ruleInError } from './policy.ts'
@@ -14,22 +14,35 @@ const SHORTEST_SECONDS = 60
  * after it matches; otherwise it is sealed for the shortest time that the file knows. The verdict's rule is then `error-in:<name>`,
  * or the name of the later `refuse`. What it shows outside is then what that rule says, if it seals, else what the file says.
  *
+ * A pass that rests on the recipient's TLS being verified demands it: nothing may change that between this look and the delivery.
+ *
  * A rule that only observes decides nothing, whatever comes of it; the verdict says what it would have been.
  */
 export function decideOutbound(policy: Policy, facts: OutboundFacts): OutboundVerdict {
   const bindings = outboundBindings(facts, policy.groups)
   const observed: Observation[] = []
-  const verdict = decide(policy, facts, bindings, observed)
+  const decided = decide(policy, facts, bindings, observed)
+  const guarded = decided.kind === 'pass' && bindings.readTls && facts.recipient.tls === 'verified'
+  const verdict: OutboundVerdict = guarded ? { ...decided, tls: 'recipient' } : decided
   return observed.length === 0 ? verdict : { ...verdict, observed }
 }
 
-function decide(policy: Policy, facts: OutboundFacts, bindings: Bindings, observed: Observation[]): OutboundVerdict {
+function decide(
+  policy: Policy,
+  facts: OutboundFacts,
+  bindings: RecipientBindings,
+  observed: Observation[],
+): OutboundVerdict {
   for (const [index, rule] of policy.outbound.entries()) {
+    const { readTls } = bindings
     const outcome = rule.condition.evaluate(bindings)
-    if (outcome === false) continue
-    const verdict = outcome === true ? verdictOf(policy, rule, facts) : strictest(policy, index, facts, bindings)
-    if (!rule.observe) return verdict
-    observed.push({ rule: outcome === true ? rule.name : ruleInError(rule.name), would: verdict.kind })
+    if (outcome !== false) {
+      const verdict = outcome === true ? verdictOf(policy, rule, facts) : strictest(policy, index, facts, bindings)
+      if (!rule.observe) return verdict
+      observed.push({ rule: outcome === true ? rule.name : ruleInError(rule.name), would: verdict.kind })
+    }
+    // No verdict rests on what was looked at by a rule that decides nothing.
+    if (rule.observe) bindings.readTls = readTls
   }
   if (policy.default === 'pass') return { kind: 'pass', rule: DEFAULT_RULE }
   if (policy.default === 'refuse') return { kind: 'refuse', rule: DEFAULT_RULE, because: NO_RULE }
@@ -43,7 +56,7 @@ function verdictOf(policy: Policy, rule: OutboundRule, facts: OutboundFacts): Ou
 }
 
 /** The verdict after the condition of the rule at `index` could not be worked out. */
-function strictest(policy: Policy, index: number, facts: OutboundFacts, bindings: Bindings): OutboundVerdict {
+function strictest(policy: Policy, index: number, facts: OutboundFacts, bindings: RecipientBindings): OutboundVerdict {
   const failed = policy.outbound[index]
   const name = ruleInError(failed?.name ?? DEFAULT_RULE)
   if (failed?.verdict === 'refuse') return { kind: 'refuse', rule: name, because: failed.because }

@@ -62,6 +62,8 @@ export type Policy = {
   readonly outbound: readonly OutboundRule[]
   /** What of a mail those rules look at. */
   readonly reads: OutboundReads
+  /** One of them asks how safe the way to a recipient's host is. */
+  readonly readsRecipientTls: boolean
   /** Of every sealed mail whose rule does not say otherwise. */
   readonly sealing: Outside
   /** For mail that no outbound rule matches. */

@@ -1,7 +1,7 @@
 import { Ajv, type ErrorObject } from 'ajv'
 import schema from '../policies/policy.schema.json' with { type: 'json' }
 import { clipped, plainOf, type Tree, treeAt } from './document.ts'
-import type { Attachment, Label } from './facts.ts'
+import type { Attachment, Label, RecipientTls } from './facts.ts'
 import type { Spot } from './fault.ts'
 import { nearest } from './nearest.ts'
 import type { NoticeLanguage, OwnNotice } from './notice.ts'
@@ -82,6 +82,7 @@ export type MailCase = {
   readonly encrypted?: boolean
   readonly malformed?: boolean
   readonly wish?: string
+  readonly recipientTls?: RecipientTls
   readonly client?: { readonly identity?: string; readonly ip?: string; readonly tls?: boolean }
 }
 

@@ -1,5 +1,5 @@
 import { attachmentKinds } from './attachment-kind.ts'
-import type { Attachment, Label } from './facts.ts'
+import type { Attachment, Label, RecipientTls } from './facts.ts'
 import { BOOL, CONTENT, INT, type Kind, LOWER, listOf, TEXT } from './kind.ts'
 
 /** One variable of conditions: its whole name and what it holds. policies/README.md lists exactly these. */
@@ -12,6 +12,8 @@ const attachmentFields: Readonly<Record<keyof Attachment, Kind>> = {
   size: INT,
   locked: BOOL,
 }
+
+const recipientTls: readonly RecipientTls[] = ['verified', 'none']
 
 const labelFields: Readonly<Record<keyof Label, Kind>> = {
   id: LOWER,
@@ -52,6 +54,7 @@ export const outboundVariables: Variables = {
   'recipient.domain': LOWER,
   'recipient.internal': BOOL,
   'recipient.groups': listOf(LOWER),
+  'recipient.tls': { is: 'text', values: recipientTls },
   'client.identity': TEXT,
   'client.ip': TEXT,
   'client.tls': BOOL,

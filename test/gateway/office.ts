@@ -49,6 +49,8 @@ export type OfficeOptions = {
   /** Laid over the gateway's one listener, and its configuration. */
   readonly listener?: Readonly<Record<string, unknown>>
   readonly gateway?: Readonly<Record<string, unknown>>
+  /** Laid over the organization in the key server's configuration. */
+  readonly organization?: Readonly<Record<string, unknown>>
 }
 
 export async function openOffice(
@@ -73,7 +75,7 @@ export async function openOffice(
   let server = await startKeyServer()
   async function startKeyServer(): Promise<Server> {
     await mkdir(at('data'), { recursive: true })
-    await writeFile(at('keyserver.yaml'), stringify(keyServerConfig(gatewaysPort, providerPort)))
+    await writeFile(at('keyserver.yaml'), stringify(keyServerConfig(gatewaysPort, providerPort, options.organization)))
     const time = { wall: () => Date.now(), elapsed: () => performance.now() }
     const started = await startServer(loadKeyServerConfig(at('keyserver.yaml')), {
       ...{ time, version: 'test', log: pino({ level: 'silent' }) },
@@ -192,9 +194,9 @@ function openProvider(mails: Mail[], office: () => Office): SMTPServer {
   return server
 }
 
-function keyServerConfig(gatewaysPort: number, providerPort: number) {
+function keyServerConfig(gatewaysPort: number, providerPort: number, organization: object = {}) {
   return {
-    organizations: { 'acme.example': { from: 'no-reply@acme.example', domains: ['acme.example'] } },
+    organizations: { 'acme.example': { from: 'no-reply@acme.example', domains: ['acme.example'], ...organization } },
     ...{ policies: 'policies', database: 'data/keyserver.sqlite', keyStore: 'data/keys' },
     kek: { file: 'data/organization.key' },
     public: { host: '127.0.0.1', port: 0, url: 'http://localhost:8443' },

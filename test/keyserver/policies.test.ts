@@ -40,6 +40,24 @@ t.test('a changed file comes into force by itself; a faulty one does not, and he
   await until(() => premises.server.parts.policies.fault(acme) === null)
 })
 
+t.test('a rule asks for the TLS of recipients only where configuration says that it can be known', async (t) => {
+  const asking = POLICY(acme).replace(
+    'outbound: []',
+    `outbound: [{ name: safe, when: "recipient.tls == 'verified'", then: pass }]`,
+  )
+  const premises = await openPremises(t.testdir())
+  t.teardown(() => premises.close())
+  const { hash } = active(premises)
+  const { policies } = premises.server.parts
+  writeFileSync(file(premises), asking)
+  await until(() => policies.fault(acme) !== null)
+  t.equal(active(premises).hash, hash)
+  t.match(policies.fault(acme), /'recipient\.tls' cannot be known.*; write recipient\.domain in/)
+  const knowing = await openPremises(t.testdir(), { policy: asking, recipientTls: true })
+  t.teardown(() => knowing.close())
+  t.not(knowing.server.parts.policies.active(acme), null)
+})
+
 t.test('a file that is gone, or another organization’s, leaves what is in force', async (t) => {
   const premises = await openPremises(t.testdir())
   t.teardown(() => premises.close())

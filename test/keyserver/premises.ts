@@ -61,7 +61,10 @@ const roles = {
   unlisted: { role: 'gateway', name: 'unlisted' },
 } as const
 
-export async function openPremises(folder: string, options: { readonly policy?: string } = {}): Promise<Premises> {
+export async function openPremises(
+  folder: string,
+  options: { readonly policy?: string; readonly recipientTls?: boolean } = {},
+): Promise<Premises> {
   const now = new Date()
   const authority = await createAuthority(now)
   const strangers = await createAuthority(now)
@@ -73,7 +76,7 @@ export async function openPremises(folder: string, options: { readonly policy?: 
   }
   writePolicies(folder)
   if (options.policy !== undefined) writeFileSync(join(folder, 'policies', 'acme.example.yaml'), options.policy)
-  const config = configIn(folder, { ...serverPair, ca: authority.cert })
+  const config = configIn(folder, { ...serverPair, ca: authority.cert }, options.recipientTls)
   let wall = 0
   let elapsed = 0
   const start = () =>
@@ -150,8 +153,8 @@ export function createCaller(address: () => string, agent: Agent): Caller {
   }
 }
 
-function configIn(folder: string, tls: { cert: string; key: string; ca: string }): Config {
-  const organization = { url: null, from: 'no-reply@acme.example', domains: ['acme.example'] }
+function configIn(folder: string, tls: { cert: string; key: string; ca: string }, recipientTls = false): Config {
+  const organization = { url: null, from: 'no-reply@acme.example', domains: ['acme.example'], recipientTls }
   const both: readonly OrgId[] = [acme, other]
   return {
     organizations: { [acme]: organization, [other]: { ...organization, domains: ['other.example'] } },

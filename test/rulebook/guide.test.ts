@@ -57,7 +57,7 @@ t.test('every example of the guide is a condition that can be evaluated', async 
 
 t.test('the recipes of the guide can be pasted into a file', async (t) => {
   const recipes = [...guide.matchAll(/```yaml\n([\s\S]*?)```/g)].map((found) => found[1] ?? '')
-  t.equal(recipes.length, 6)
+  t.equal(recipes.length, 7)
   for (const recipe of recipes) {
     const indented = recipe.replace(/^(?=.)/gm, '  ')
     const text = /then: (allow|deny)/.test(recipe)

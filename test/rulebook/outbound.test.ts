@@ -1,6 +1,6 @@
 import t from 'tap'
-import { decideOutbound } from '../../rulebook/index.ts'
-import { mail, policyOf } from './policy-file.ts'
+import { decideOutbound, loadPolicy } from '../../rulebook/index.ts'
+import { mail, policyOf, policyText } from './policy-file.ts'
 
 const DAY = 86_400
 const BROKEN = 'message.size / message.ttlWish == 7'
@@ -36,6 +36,60 @@ t.test('a rule that passes may demand TLS, and the verdict says so', async (t) =
   })
   t.same(decideOutbound(policy, mail({ list: true })), { kind: 'pass', rule: 'guarded', tls: 'next-hop' })
   t.same(decideOutbound(policy, mail({ report: true })), { kind: 'pass', rule: 'open' })
+})
+
+t.test('a pass that rests on the recipient host giving TLS demands it, and no other does', async (t) => {
+  const safe = '{ name: safe, when: "recipient.tls == \'verified\'", then: pass }'
+  const verified = mail({ recipientTls: 'verified' })
+  const passing = policyOf({ outbound: ['{ name: list, when: message.list, then: pass }', safe] })
+  t.same(decideOutbound(passing, verified), { kind: 'pass', rule: 'safe', tls: 'recipient' })
+  t.match(decideOutbound(passing, mail()), { kind: 'seal', rule: 'default' })
+  t.same(
+    decideOutbound(passing, mail({ list: true, recipientTls: 'verified' })),
+    { kind: 'pass', rule: 'list' },
+    'a rule above did not ask',
+  )
+  const sealing = policyOf({
+    outbound: ['{ name: unsafe, when: "message.size > 0 && recipient.tls == \'none\'", then: seal }'],
+    otherwise: 'pass',
+  })
+  t.same(decideOutbound(sealing, verified), { kind: 'pass', rule: 'default', tls: 'recipient' })
+  t.match(decideOutbound(sealing, mail()), { kind: 'seal', rule: 'unsafe' })
+  const short = policyOf({
+    outbound: ['{ name: a, when: "message.report && recipient.tls == \'verified\'", then: seal }'],
+    otherwise: 'pass',
+  })
+  t.same(decideOutbound(short, verified), { kind: 'pass', rule: 'default' }, 'what was not looked at decided nothing')
+  const anyway = policyOf({ outbound: ['{ name: open, when: "recipient.tls == \'none\'", then: pass }'] })
+  t.same(decideOutbound(anyway, mail()), { kind: 'pass', rule: 'open' }, 'there is no TLS to demand')
+  const both = policyOf({ outbound: [safe.replace('then: pass', 'then: pass, tls: required')] })
+  t.same(decideOutbound(both, verified), { kind: 'pass', rule: 'safe', tls: 'recipient' })
+})
+
+t.test('a rule that only observes the TLS of recipients changes nothing', async (t) => {
+  const policy = policyOf({
+    outbound: ['{ name: trial, when: "recipient.tls == \'verified\'", then: refuse, because: No., observe: true }'],
+    otherwise: 'pass',
+  })
+  t.same(decideOutbound(policy, mail({ recipientTls: 'verified' })), {
+    kind: 'pass',
+    rule: 'default',
+    observed: [{ rule: 'trial', would: 'refuse' }],
+  })
+  t.equal(policy.readsRecipientTls, true, 'and yet it is to be found out')
+  t.equal(policyOf({}).readsRecipientTls, false)
+})
+
+t.test('a file whose rules ask what cannot be known is faulty, with the place', async (t) => {
+  const text = policyText({ outbound: ['{ name: safe, when: "recipient.tls == \'verified\'", then: pass }'] })
+  const loaded = loadPolicy(text, 'test.yaml', { recipientTls: false })
+  t.match(loaded, {
+    kind: 'faulty',
+    faults: [{ line: 5, message: /^'recipient\.tls' cannot be known/, hint: /^write recipient\.domain in/ }],
+  })
+  t.match(loadPolicy(text, 'test.yaml', { recipientTls: true }), { kind: 'policy' })
+  const typo = policyText({ outbound: ['{ name: safe, when: "recipient.tls == \'yes\'", then: pass }'] })
+  t.match(loadPolicy(typo, 'test.yaml'), { kind: 'faulty' }, 'only its own words can be compared with it')
 })
 
 t.test('the default is what the file says', async (t) => {
