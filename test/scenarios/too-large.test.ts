@@ -1,4 +1,5 @@
 import { readdirSync } from 'node:fs'
+import { readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import type { Moment } from './flaky-provider.ts'
@@ -35,6 +36,12 @@ async function opens(t: Test, trouble: Trouble, mail: Letter, octets: Buffer, re
   const reader = await trouble.prove(id, recipient)
   const { message } = await reader.open(id, await reader.fetchCopy(id))
   t.ok(Buffer.from(mail.octets).equals(message), `${recipient} opens it by link`)
+}
+
+/** Every sealed copy that lies in a file is taken away. */
+async function emptied(folder: string): Promise<void> {
+  const all = await readdir(folder, { recursive: true })
+  for (const path of all.filter((one) => /\/[\w-]{22}$/.test(one))) await rm(join(folder, path), { force: true })
 }
 
 /** Outcomes of an envelope, as the log has them. */
@@ -115,6 +122,18 @@ t.test('delivered inline', async (t) => {
     const passed = letter(['bert@acme.example'], { size: LARGE })
     t.match(await attempt(first, passed), { code: 552, said: /^552 5\.3\.4 too big/ })
     t.equal(trouble.copies(carried, bob).length, 0)
+  })
+
+  await t.test('nothing goes by a link that would lead nowhere', async (t) => {
+    const mail = letter([bob], { size: LARGE })
+    const large = refusing('mail', '552 5.3.4 too big')
+    provider.play(async (moment) => {
+      const said = large(moment)
+      if (said !== undefined) await emptied(join(trouble.house.folder, 'gw1', 'copies'))
+      return said
+    })
+    t.match(await attempt(first, mail), { code: 552, said: /^552 5\.3\.4 too big/ })
+    t.equal(trouble.copies(mail, bob).length, 0)
   })
 
   await t.test('no room in a mailbox is another matter', async (t) => {
