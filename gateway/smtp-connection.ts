@@ -73,6 +73,7 @@ class StrictConnection extends SMTPConnection {
   #deadline: NodeJS.Timeout | null = null
   #errors = 0
   #idleCommands = 0
+  #gathering: net.Socket | tls.TLSSocket | null = null
 
   constructor(server: StrictServer, socket: net.Socket | tls.TLSSocket, arrival: Partial<Arrival>) {
     super(server, socket, arrival)
@@ -125,8 +126,22 @@ class StrictConnection extends SMTPConnection {
       this.#errors = 0
       this.#idleCommands = 0
     }
+    if (code === 250 && context !== 'DATA_OK') this.#gather()
     const own = typeof data === 'string' && REPLY_STATUS.test(data)
     super.send(code, data, own ? false : context)
+    if (code !== 250) this.#gathering?.uncork()
+  }
+
+  /** Replies to commands that came together leave together (RFC 2920 3.2): with the next one that is waited for, or at the end of this turn. */
+  #gather(): void {
+    if (this.#gathering !== null) return
+    const socket = this._socket
+    this.#gathering = socket
+    socket.cork()
+    setImmediate(() => {
+      this.#gathering = null
+      socket.uncork()
+    })
   }
 
   #isOneTooMany(): boolean {
