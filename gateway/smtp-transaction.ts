@@ -1,3 +1,4 @@
+import { setImmediate as turn } from 'node:timers/promises'
 import type { Delivery, RecipientResult } from './courier.ts'
 import { createDotStuffing } from './dot-stuffing.ts'
 import { mailWishes, rcptWishes } from './dsn.ts'
@@ -39,6 +40,7 @@ export async function transact(open: Open, delivery: Delivery, resetFirst: boole
   try {
     go = await sayEnvelope(open, delivery, resetFirst, results)
     if (go) go = await sayData(open, delivery, results)
+    else await dropData(open)
   } catch (error) {
     if (error instanceof WireFault) return { kind: 'lost', reason: error.message }
     throw error
@@ -53,14 +55,15 @@ export async function transact(open: Open, delivery: Delivery, resetFirst: boole
   return done(wire, results, delivery, 'clean')
 }
 
-/** MAIL and every RCPT, in one write where the next hop takes that (RFC 2920). False if no recipient is left. */
+/** MAIL, every RCPT and DATA, in one write where the next hop takes that (RFC 2920 3.1). False if no recipient is left. */
 async function sayEnvelope(open: Open, delivery: Delivery, resetFirst: boolean, results: Results): Promise<boolean> {
   const { wire, capabilities } = open.client
   const { command } = open.timeouts
   const mail = mailCommand(open.client, delivery)
   const rcpts = delivery.recipients.map((recipient) => rcptCommand(open.client, delivery, recipient))
   if (wire.unasked() !== null) throw stray(wire)
-  if (capabilities.pipelining) await wire.write((resetFirst ? 'RSET\r\n' : '') + mail + rcpts.join(''), command)
+  if (capabilities.pipelining)
+    await wire.write(`${resetFirst ? 'RSET\r\n' : ''}${mail}${rcpts.join('')}DATA\r\n`, command)
   else if (resetFirst) await wire.write('RSET\r\n', command)
   if (resetFirst) await accept(wire, command)
   if (!capabilities.pipelining) await wire.write(mail, command)
@@ -84,13 +87,24 @@ async function sayEnvelope(open: Open, delivery: Delivery, resetFirst: boolean, 
 /** DATA. False if the next hop does not want the content. */
 async function sayData(open: Open, delivery: Delivery, results: Results): Promise<boolean> {
   const { wire } = open.client
-  if (wire.unasked() !== null) throw stray(wire)
-  await wire.write('DATA\r\n', open.timeouts.command)
+  if (!open.client.capabilities.pipelining && wire.unasked() !== null) throw stray(wire)
+  if (!open.client.capabilities.pipelining) await wire.write('DATA\r\n', open.timeouts.command)
   const reply = await wire.reply(open.timeouts.dataStart)
   if (reply.code === 354) return true
   if (reply.code < 400) throw stray(wire)
   for (const [i, recipient] of delivery.recipients.entries()) results[i] ??= resultOf(recipient, reply)
   return false
+}
+
+/** The answer to a DATA that went out before everybody was refused. Who wants content for nobody is left; a connection that ended has said enough. */
+async function dropData({ client: { wire, capabilities }, timeouts }: Open): Promise<void> {
+  if (!capabilities.pipelining) return
+  try {
+    const reply = await wire.reply(timeouts.dataStart)
+    if (reply.code < 400) wire.destroy('the next hop wants content for nobody')
+  } catch (error) {
+    if (!(error instanceof WireFault)) throw error
+  }
 }
 
 /** `cut`: the connection ended before our dot, so that nothing was delivered (RFC 5321 4.1.1.4). `lost`: after it. */
@@ -125,6 +139,8 @@ async function sendContent(wire: Wire, delivery: Delivery, timeouts: PhaseTimeou
       await wire.write(joined(pieces, waiting), timeouts.dataBlock)
       pieces = []
       waiting = 0
+      // The next hop gets a turn: a system that takes every write at once would keep its refusal from being read.
+      await turn()
       const early = wire.unasked()
       if (early !== null) return refusedEarly(wire, early)
     }

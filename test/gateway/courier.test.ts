@@ -39,7 +39,7 @@ async function hopAndCourier(t: Test, script: Script = {}, options: Partial<Smtp
   return { hop, courier }
 }
 
-t.test('a mail is sent with MAIL and RCPT in one write, and the content with its dot in another', async (t) => {
+t.test('a mail is sent with MAIL, RCPT and DATA in one write, and the content with its dot in another', async (t) => {
   const { hop, courier } = await hopAndCourier(t)
   const report = await courier.deliver(deliveryOf({ recipients: ['bo@example.org', 'cy@example.net'] }))
   t.same(
@@ -51,7 +51,7 @@ t.test('a mail is sent with MAIL and RCPT in one write, and the content with its
   )
   t.ok(
     hop.reads.includes(
-      'MAIL FROM:<anna@acme.example> SIZE=24\r\nRCPT TO:<bo@example.org>\r\nRCPT TO:<cy@example.net>\r\n',
+      'MAIL FROM:<anna@acme.example> SIZE=24\r\nRCPT TO:<bo@example.org>\r\nRCPT TO:<cy@example.net>\r\nDATA\r\n',
     ),
   )
   t.ok(hop.reads.includes(`${text}.\r\n`))
@@ -98,19 +98,33 @@ t.test('each recipient gets its own result, and the content goes to those accept
   t.equal(hop.contents.length, 1)
 })
 
-t.test('if nobody is accepted there is no DATA, and the connection serves the next mail after RSET', async (t) => {
+t.test('if nobody is accepted no content leaves, and the connection serves the next mail after RSET', async (t) => {
   const { hop, courier } = await hopAndCourier(t, {
     answer: (command) => (command.includes('no@') ? '550 5.1.1 no\r\n' : undefined),
   })
   const refused = await courier.deliver(deliveryOf({ recipients: ['no@example.org'] }))
   t.equal(refused.results[0]?.outcome, 'failed')
-  t.notOk(hop.commands.includes('DATA'))
+  t.same(hop.contents, [])
   const sent = await courier.deliver(deliveryOf())
   t.equal(sent.results[0]?.outcome, 'sent')
   t.ok(hop.commands.includes('RSET'))
   await courier.deliver(deliveryOf())
   t.equal(hop.commands.filter((command) => command === 'RSET').length, 1, 'no RSET after a clean mail')
   t.equal(hop.connections(), 1)
+})
+
+t.test('a next hop that wants content for nobody gets none, nor another word', async (t) => {
+  const { hop, courier } = await hopAndCourier(t, {
+    answer: (command) => {
+      if (command.includes('no@')) return '550 5.1.1 no\r\n'
+      return command === 'DATA' && hop.commands.some((said) => said.includes('no@')) ? '354 go on\r\n' : undefined
+    },
+  })
+  const refused = await courier.deliver(deliveryOf({ recipients: ['no@example.org'] }))
+  t.match(refused.results, [{ outcome: 'failed', code: 550 }])
+  await courier.deliver(deliveryOf())
+  t.equal(hop.connections(), 2)
+  t.equal(hop.contents.length, 1)
 })
 
 t.test('a refused MAIL is the result of every recipient', async (t) => {
@@ -210,7 +224,7 @@ t.test('where nobody listens, or the greeting is a refusal, everybody is deferre
 t.test('a next hop that falls silent is given up within the budget', async (t) => {
   for (const [script, outcome] of [
     [{ banner: '' }, 'deferred'],
-    [{ answer: (command: string) => (command.startsWith('RCPT') ? '' : undefined) }, 'deferred'],
+    [{ answer: (command: string) => (/^(RCPT|DATA)/.test(command) ? '' : undefined) }, 'deferred'],
     [{ content: () => '' }, 'unknown'],
   ] as const) {
     const { courier } = await hopAndCourier(t, script, { budgetMs: 300 })

@@ -18,7 +18,7 @@ export type ScriptedHop = {
 export type Script = {
   readonly banner?: string
   readonly ehlo?: readonly string[]
-  /** The answer to a command; undefined: 250 (354 for DATA, 221 for QUIT); null: the connection is cut. */
+  /** The answer to a command; undefined: 250 (354 for DATA where somebody was accepted, else 554; 221 for QUIT); null: the connection is cut. */
   readonly answer?: (command: string, connection: number, socket: Socket) => string | null | undefined
   /** The answer to the content; null: cut. */
   readonly content?: (content: string, connection: number) => string | null
@@ -47,6 +47,7 @@ export async function startScriptedHop(script: Script = {}): Promise<ScriptedHop
     let text = ''
     let searched = 0
     let inContent = false
+    let accepted = 0
     socket.on('data', (octets: Buffer) => {
       reads.push(octets.toString('latin1'))
       text += octets.toString('latin1')
@@ -75,8 +76,10 @@ export async function startScriptedHop(script: Script = {}): Promise<ScriptedHop
         const command = text.slice(0, end)
         text = text.slice(end + 2)
         commands.push(command)
-        const reply = replyTo(command, connection, socket)
+        const reply = replyTo(command, connection, socket, accepted)
         if (reply === null) return void socket.destroy()
+        if (/^(MAIL|RSET)/.test(command)) accepted = 0
+        if (/^RCPT/.test(command) && reply.startsWith('250')) accepted++
         if (reply.startsWith('354')) inContent = true
         if (command === 'STARTTLS' && reply.startsWith('220') && script.tls !== undefined) {
           socket.write(reply + (script.injected ?? ''))
@@ -93,7 +96,7 @@ export async function startScriptedHop(script: Script = {}): Promise<ScriptedHop
     })
   }
 
-  function replyTo(command: string, connection: number, socket: Socket): string | null {
+  function replyTo(command: string, connection: number, socket: Socket, accepted: number): string | null {
     const scripted = script.answer?.(command, connection, socket)
     if (scripted !== undefined) return scripted
     if (/^EHLO/.test(command)) {
@@ -103,7 +106,7 @@ export async function startScriptedHop(script: Script = {}): Promise<ScriptedHop
       ]
       return lines.map((line, i) => `250${i === lines.length - 1 ? ' ' : '-'}${line}\r\n`).join('')
     }
-    if (command === 'DATA') return '354 go on\r\n'
+    if (command === 'DATA') return accepted > 0 ? '354 go on\r\n' : '554 5.5.1 no valid recipients\r\n'
     if (command === 'STARTTLS') return '220 2.0.0 ready\r\n'
     if (command === 'QUIT') return '221 2.0.0 bye\r\n'
     return '250 2.1.0 ok\r\n'
