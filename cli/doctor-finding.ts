@@ -6,6 +6,7 @@ export type Area =
   | 'key server'
   | 'clock'
   | 'next hop'
+  | 'scanner'
   | 'loops'
   | 'spool'
   | 'open relay'

@@ -14,6 +14,7 @@ import { keyServerFindings } from './doctor-keyserver.ts'
 import { listenerFindings } from './doctor-listener.ts'
 import { loopFindings, nextHopFindings } from './doctor-next-hop.ts'
 import { createNames, type Names } from './doctor-resolver.ts'
+import { scannerFindings } from './doctor-scanner.ts'
 import { spoolFindings } from './doctor-spool.ts'
 import { exits, type Io, UsageError } from './io.ts'
 
@@ -109,6 +110,7 @@ async function examine(
     ...answered.findings,
     ...(await each((org) => nextHopFindings(org, domainsOf(org.id), answered.asking.has(org.id)))),
     ...(await each((org) => apiFindings(org, domainsOf(org.id)))),
+    ...(await scannerFindings(config)),
     ...(await each((org) => loopFindings(config, org))),
     ...(await spoolFindings(config, now())),
     ...(await diskFindings(folders)),

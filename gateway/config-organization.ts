@@ -3,14 +3,17 @@ import type { OrganizationConfig } from './config.ts'
 import { apiOf } from './config-api.ts'
 import { nextHopOf } from './config-next-hop.ts'
 import { type Reading, secretOf } from './config-reading.ts'
+import { scannerOf } from './config-scanner.ts'
 import type { ConfigFile } from './config-schema.ts'
 import { dkimOf } from './dkim-config.ts'
+import type { ScannerOptions } from './scanner.ts'
 
-/** One organization, with its next hop; faults are noted in `reading`. */
+/** One organization, with its next hop; faults are noted in `reading`. `scanner`: that of organizations which name none. */
 export function organizationOf(
   reading: Reading,
   id: string,
   org: ConfigFile['organizations'][string],
+  scanner: ScannerOptions | null = null,
 ): OrganizationConfig {
   const { faults } = reading
   const place = `organizations > ${id}`
@@ -32,7 +35,18 @@ export function organizationOf(
     carryLimit: hop.carryLimit ?? 25_000_000,
     api: apiOf(reading, org.api, `${place} > api`),
     dkim: dkimOf(reading, org, place),
+    scanner: ownScanner(reading, org.scanner, scanner, `${place} > scanner`),
   }
+}
+
+function ownScanner(
+  reading: Reading,
+  given: ConfigFile['organizations'][string]['scanner'],
+  otherwise: ScannerOptions | null,
+  place: string,
+): ScannerOptions | null {
+  if (given === 'none') return null
+  return given === undefined ? otherwise : scannerOf(reading, given, place)
 }
 
 function loopSecretsOf(

@@ -123,6 +123,28 @@ const Api = Type.Object(
   { ...closed, ...words('provider, and with it what lets us in') },
 )
 
+const Scanner = Type.Object(
+  {
+    kind: oneOf('clamd', 'icap'),
+    socket: optional(Path),
+    host: optional(Host),
+    port: optional(Port),
+    service: optional(
+      Type.String({ pattern: '^[A-Za-z0-9._~/?&=-]{1,200}$', ...words('the path of an ICAP service, such as avscan') }),
+    ),
+    tls: optional(
+      Type.Object(
+        { mode: oneOf('verify', 'none'), name: optional(Host), ca: optional(Path) },
+        { ...closed, ...words('mode verify or none, and with verify name or ca') },
+      ),
+    ),
+    timeoutSeconds: number(1, 300),
+    maxSize: number(1, 2_000_000_000),
+    connections: number(1, 1000),
+  },
+  { ...closed, ...words('kind clamd or icap, and where it listens') },
+)
+
 const Organization = Type.Object(
   {
     name: Type.String({ minLength: 1, maxLength: 128, ...words("the organization's name for people") }),
@@ -136,6 +158,7 @@ const Organization = Type.Object(
       }),
     ),
     tenantSecret: optional(Secret),
+    scanner: optional(Type.Union([Scanner, Type.Literal('none')], words('a scanner with its kind, or none'))),
   },
   { ...closed, ...words('an organization with its name and nextHop') },
 )
@@ -256,6 +279,7 @@ export const ConfigFile = Type.Object(
       { ...closed, ...words('host, port and origins') },
     ),
     spool: optional(Spool),
+    scanner: optional(Scanner),
     ops: Type.Object({ host: Host, port: Port }, { ...closed, ...words('host and port') }),
     limits: optional(
       Type.Object(

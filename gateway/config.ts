@@ -11,6 +11,7 @@ import { listenerOf } from './config-listener.ts'
 import type { NextHopConfig } from './config-next-hop.ts'
 import { organizationOf } from './config-organization.ts'
 import type { Reading } from './config-reading.ts'
+import { scannerOf } from './config-scanner.ts'
 import { ConfigFile } from './config-schema.ts'
 import { type SpoolConfig, spoolOf } from './config-spool.ts'
 import type { DeliveryMode } from './dispatch.ts'
@@ -19,6 +20,7 @@ import type { LimitRules } from './limits.ts'
 import type { ListenerOptions } from './listener.ts'
 import type { MtlsOptions } from './mtls-client.ts'
 import type { ProofRule } from './proof.ts'
+import type { ScannerOptions } from './scanner.ts'
 import { readYaml } from './yaml-text.ts'
 
 /** The configuration with every path made absolute, every file read and every default filled in. See gateway.sample.yaml. */
@@ -68,6 +70,8 @@ export type OrganizationConfig = {
   /** Null: all mail goes by the next hop. */
   readonly api: ApiConfig | null
   readonly dkim: DkimConfig
+  /** Null: nobody looks into its mail. */
+  readonly scanner: ScannerOptions | null
 }
 
 export type ListenerConfig = {
@@ -99,7 +103,8 @@ export function loadConfig(path: string, now: Date = new Date()): Config {
   }
   const reading: Reading = { file, at, faults: [], now }
   const data = reading.at(file.data)
-  const organizations = Object.entries(file.organizations).map(([id, org]) => organizationOf(reading, id, org))
+  const scanner = scannerOf(reading, file.scanner, 'scanner')
+  const organizations = Object.entries(file.organizations).map(([id, org]) => organizationOf(reading, id, org, scanner))
   const config: Config = {
     name: file.name,
     data,

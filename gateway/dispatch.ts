@@ -20,6 +20,8 @@ import { createPreparation, type Preparation } from './preparation.ts'
 import type { Accept } from './reception.ts'
 import { type Group, type Observed, passedAs, type Refusal, type Route, route } from './routing.ts'
 import { safeDomains } from './safe-domains.ts'
+import { NOT_SCANNED, type Scan } from './scan.ts'
+import { heedScan, scanned } from './scanning.ts'
 import type { Sealing } from './sealing.ts'
 import type { Spool } from './spool.ts'
 import { subjectOf } from './spool-notice.ts'
@@ -47,6 +49,8 @@ export type DispatchParts = DeliveryParts & {
 
 /** What the message is, when it is not one for the rules: then it is passed on as this. */
 type Special = { readonly rule: string; readonly fields?: readonly HeaderField[]; readonly preparation?: Preparation }
+/** What was found out before any rule was asked. */
+type Known = { readonly special: Special | null; readonly scan: Scan }
 type Work = { readonly group: Group; readonly envelope: IssuedEnvelope }
 
 /** Who delivers: this attempt, before the client is answered; or the spool, afterwards. */
@@ -67,7 +71,8 @@ export function createDispatch(parts: DispatchParts): (mode: DeliveryMode) => Ac
     if (org === undefined) throw new GatewayError('not-proven')
     const started = performance.now()
     const special = await recognise(parts, preparation, org, intake)
-    const decided = await issue(parts, org, intake, special, deadline)
+    const scan = special === null ? await scanned(parts, org, intake, deadline) : NOT_SCANNED
+    const decided = await issue(parts, org, intake, { special, scan }, deadline)
     if (decided.kind === 'refuse') return refuse(parts, intake, decided.refusals)
     const voyage = voyageOf(org, intake, decided.works)
     const how = { mode, preparation: special?.preparation ?? preparation }
@@ -115,14 +120,14 @@ async function issue(
   parts: DispatchParts,
   org: Organization,
   intake: Intake,
-  special: Special | null,
+  { special, scan }: Known,
   deadline: AbortSignal,
 ): Promise<Decided> {
   for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
     const policy = parts.policies.get(org.id) ?? (await parts.policies.refresh(org.id))
     if (policy === null) throw new GatewayError('policy')
     const routed = await parts.tracer.within('decide', { org: org.id }, async (span) => {
-      const decided = await decide(org, policy, intake, special, deadline)
+      const decided = await decide(org, policy, intake, { special, scan }, deadline)
       if (parts.tracer.on) span.note(fatesOf(decided))
       return decided
     })
@@ -150,13 +155,13 @@ async function decide(
   org: Organization,
   policy: Policy,
   intake: Intake,
-  special: Special | null,
+  { special, scan }: Known,
   deadline: AbortSignal,
 ): Promise<Route> {
-  const facts = await readFacts(intake.content, intake.sender, policy, deadline)
+  const facts = await readFacts(intake.content, intake.sender, policy, { scan, deadline })
   if (special === null) {
     const safe = policy.readsRecipientTls ? await safeDomains(org.courier, intake.recipients, deadline) : undefined
-    return route(policy, facts, intake, safe)
+    return heedScan(policy, scan, route(policy, facts, intake, safe))
   }
   return { kind: 'send', groups: [passedAs(special.rule, intake.recipients, policy.sealing.notice)], observed: [] }
 }
@@ -194,11 +199,11 @@ function envelopesOf(result: IssueResult): readonly IssuedEnvelope[] {
 
 /** The rule's own sentence. All recipients are refused with the one, so that the sender decides anew for the whole message. */
 function refuse(parts: DispatchParts, intake: Intake, refusals: readonly [Refusal, ...Refusal[]]): Answer {
-  const [{ rule, because, recipients }] = refusals
+  const [{ rule, because, recipients, as = 'refused-by-rule' }] = refusals
   const others = recipients.length === intake.recipients.length ? '' : ` (because of ${recipients[0]?.mailbox})`
-  parts.metrics.refused('refused-by-rule')
+  parts.metrics.refused(as)
   parts.log.info('message refused by rule', { org: intake.org, incident: intake.id, rule })
-  return answerTo(new GatewayError('refused-by-rule', { words: `${because}${others}`.slice(0, 380) }), intake.id)
+  return answerTo(new GatewayError(as, { words: `${because}${others}`.slice(0, 380) }), intake.id)
 }
 
 /** Seals and ships what is left to send of one envelope. */

@@ -7,6 +7,7 @@ import type { Content, Mailbox } from './intake.ts'
 import { isAttachment, type Part, readPart } from './mime-part.ts'
 import { decodeWords } from './mime-words.ts'
 import { attachmentOf, readParts, readText } from './part-facts.ts'
+import { NOT_SCANNED, type Scan } from './scan.ts'
 import { readLabels } from './sensitivity-labels.ts'
 
 export type MessageFacts = OutboundFacts['message']
@@ -19,13 +20,13 @@ const secretNames = new Set([fields.tenant, fields.tenantX].map((name) => name.t
 /**
  * What the rules of `policy` can see of a message (rulebook/facts.ts), the same for all its recipients; what none of them looks at is not found
  * out. Whatever the octets are, it resolves, in time linear in their number; only a scratch file that cannot be read makes it reject, and the
- * end of `deadline` while a long text is looked through.
+ * end of `deadline` while a long text is looked through. `scan`: what a scanner said.
  */
 export async function readFacts(
   content: Content,
   sender: Mailbox | null,
   { domains, reads }: Pick<Policy, 'domains' | 'reads'>,
-  deadline?: AbortSignal,
+  { scan = NOT_SCANNED, deadline }: { readonly scan?: Scan; readonly deadline?: AbortSignal } = {},
 ): Promise<MessageFacts> {
   const { header } = content
   const message = readPart(header)
@@ -42,6 +43,7 @@ export async function readFacts(
     headers: readHeaders(header),
     size: content.size,
     attachments: parts.filter(isAttachment).map((part) => attachmentOf(part, contents.get(part))),
+    scan,
     ...(await readText(reads, subject, contents, !malformed, deadline)),
     nullSender: sender === null,
     report: message.type === 'multipart/report',

@@ -36,6 +36,7 @@ import { startPolling } from './polling.ts'
 import { createProviderAccounts } from './provider-accounts.ts'
 import { openQueueControl, type QueueControl } from './queue-control.ts'
 import { createRoom } from './room.ts'
+import { createScanner } from './scanner.ts'
 import { createSealing } from './sealing.ts'
 import { createSigningKeyRing } from './signing-keys.ts'
 import { openSpool, type Spool } from './spool.ts'
@@ -185,7 +186,7 @@ export async function startGateway(config: Config, log: Log, now: () => Date = (
   })
   const opsServer = createOpsServer({
     metrics: () => metrics.render() + renderSpool(spooling.stats(), now()),
-    reasons: () => [...reasonsOf(keyServer, ids, policies), ...spoolReasons(spooling.stats())],
+    reasons: () => [...reasonsOf(keyServer, organizations, policies), ...spoolReasons(spooling.stats())],
   })
 
   const listeners = createListeners(log)
@@ -259,7 +260,7 @@ async function organizationsOf(
 ): Promise<Map<Organization['id'], Organization>> {
   const organizations = new Map<Organization['id'], Organization>()
   for (const org of configured) {
-    const { id, name, traceKey, loopSecret, otherLoopSecret, nextHop, microsoft, carryLimit } = org
+    const { id, name, traceKey, loopSecret, otherLoopSecret, nextHop, microsoft, carryLimit, scanner } = org
     organizations.set(id, {
       id,
       name,
@@ -267,6 +268,7 @@ async function organizationsOf(
       loopSecret: loopSecret ?? (await madeSecret(folder, `${id}.loop`)),
       otherLoopSecret,
       courier: await courierOf(org),
+      scanner: scanner === null ? null : createScanner(scanner),
       // Where mail goes to each domain's own servers, an answer names the one that gave it.
       nextHop: nextHop.kind === 'mx' ? nextHop.helo : nextHop.host,
       towardsMicrosoft: microsoft,
@@ -278,13 +280,16 @@ async function organizationsOf(
 
 function reasonsOf(
   keyServer: { reachable(): boolean },
-  ids: readonly Organization['id'][],
+  organizations: ReadonlyMap<Organization['id'], Organization>,
   policies: { get(org: Organization['id']): unknown },
 ): string[] {
-  const unknown = ids.filter((id) => policies.get(id) === null)
+  const all = [...organizations.values()]
+  const unknown = all.filter(({ id }) => policies.get(id) === null)
+  const blind = all.filter(({ scanner }) => scanner?.answers() === false)
   return [
     ...(keyServer.reachable() ? [] : ['the key server does not answer']),
-    ...unknown.map((id) => `no policy is known for ${id}`),
+    ...unknown.map(({ id }) => `no policy is known for ${id}`),
+    ...blind.map(({ id }) => `the scanner for ${id} does not answer`),
   ]
 }
 

@@ -10,6 +10,8 @@ export type Metrics = {
   refused(reason: string): void
   /** Recipients for whom a rule that only observes would have decided. */
   observed(org: string, rule: string, count: number): void
+  /** Messages that a scanner was asked about, by what it said; `failed`: nothing. */
+  scanned(verdict: string): void
   /** From the dot to the reply, seconds; begun with the returned function's making, ended by calling it. */
   started(): () => void
   /** An outgoing mail that the last look stopped. */
@@ -25,6 +27,7 @@ export function createMetrics(clock: () => number = () => performance.now()): Me
   const outcomes = new Map<string, number>()
   const refusals = new Map<string, number>()
   const observations = new Map<string, number>()
+  const scans = new Map<string, number>()
   const counts = buckets.map(() => 0)
   let accepted = 0
   let alarms = 0
@@ -49,6 +52,7 @@ export function createMetrics(clock: () => number = () => performance.now()): Me
     },
     refused: (reason) => add(refusals, reason, 1),
     observed: (org, rule, count) => add(observations, `{org="${org}",rule="${rule}"}`, count),
+    scanned: (verdict) => add(scans, verdict, 1),
     alarm: () => {
       alarms += 1
     },
@@ -83,6 +87,12 @@ export function createMetrics(clock: () => number = () => performance.now()): Me
           'counter',
           'Recipients for whom a rule that only observes would have decided.',
           [...observations],
+        ),
+        ...family(
+          'sealpost_gateway_scans_total',
+          'counter',
+          'Messages by what the scanner said.',
+          labelled('verdict', scans),
         ),
         ...family('sealpost_gateway_egress_alarms_total', 'counter', 'Mails that the last look stopped.', [
           ['', alarms],

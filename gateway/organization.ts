@@ -1,5 +1,6 @@
 import type { OrgId } from '../protocol/identifiers.ts'
 import type { Courier } from './courier.ts'
+import type { Scanner } from './scanner.ts'
 
 /** An organization that this gateway works for, with what only configuration knows of it. */
 export type Organization = {
@@ -13,6 +14,8 @@ export type Organization = {
   /** Believed in a stamp as well, while another takes its place; null: none. */
   readonly otherLoopSecret: string | null
   readonly courier: Courier
+  /** Null: nobody looks into its mail. */
+  readonly scanner: Scanner | null
   /** The next hop's host name. */
   readonly nextHop: string
   /** Whether the next hop is Microsoft's. */

@@ -10,6 +10,7 @@ import {
   type RecipientTls,
   type TlsDemand,
 } from '../rulebook/index.ts'
+import type { GatewayErrorCode } from './error.ts'
 import type { MessageFacts } from './facts.ts'
 import type { Intake, IntakeRecipient } from './intake.ts'
 
@@ -33,6 +34,8 @@ export type Refusal = {
   readonly rule: string
   /** The rule's own sentence, for the client. */
   readonly because: string
+  /** The reply, where it is not that of a rule of the policy. */
+  readonly as?: GatewayErrorCode
   readonly recipients: readonly IntakeRecipient[]
 }
 

@@ -76,6 +76,12 @@ class OutboundBindings {
   get 'message.ibans'() {
     return BigInt(this.#facts.message.text.ibans)
   }
+  get 'message.scan.verdict'() {
+    return this.#facts.message.scan.verdict
+  }
+  get 'message.scan.name'() {
+    return this.#facts.message.scan.name
+  }
   get 'message.nullSender'() {
     return this.#facts.message.nullSender
   }

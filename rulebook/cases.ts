@@ -119,6 +119,7 @@ export function mailFacts(policy: Pick<Policy, 'domains'>, mail: MailCase): Outb
       labels: (mail.labels ?? []).map((one) => ({ ...LABEL, ...one })),
       text: createMessageText(`${subject}\n${mail.text ?? ''}`),
       textWhole: mail.textWhole ?? true,
+      scan: { verdict: 'none', name: '', ...mail.scan },
       nullSender: sender === '',
       report: mail.report ?? false,
       autoReply: mail.autoReply ?? false,

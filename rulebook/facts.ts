@@ -30,6 +30,12 @@ export type OutboundFacts = {
     readonly text: MessageText
     /** Nothing of that was left out: for its length, its character set, or because the parts could not all be told. */
     readonly textWhole: boolean
+    readonly scan: {
+      /** `none`: no scanner was asked. `too-large`: it looks at no message of this size. */
+      readonly verdict: ScanVerdict
+      /** What was found; '' else. */
+      readonly name: string
+    }
     readonly nullSender: boolean
     /** multipart/report (RFC 6522): delivery and disposition notices. */
     readonly report: boolean
@@ -67,6 +73,8 @@ export type OutboundFacts = {
 }
 
 export type RecipientTls = 'verified' | 'none'
+
+export type ScanVerdict = 'none' | 'clean' | 'infected' | 'too-large'
 
 export type Attachment = {
   /** Decoded; '' without. */

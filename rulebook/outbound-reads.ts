@@ -12,6 +12,8 @@ export type OutboundReads = {
   readonly text: boolean
   /** The patterns that are looked for in it, as far as they can be told beforehand. */
   readonly patterns: readonly string[]
+  /** The names of the rules that decide by what a scanner said. */
+  readonly scanRules: readonly string[]
 }
 
 const textVariables = ['message.text', 'message.textWhole', 'message.cardNumbers', 'message.ibans']
@@ -21,17 +23,23 @@ export function readsOfRules(rules: readonly OutboundRule[]): OutboundReads {
   const trees = rules.map(({ condition }) => condition.tree.expr)
   const attached = trees.filter((tree) => readsOf(tree, outboundVariables).has('message.attachments'))
   const fields = new Set(attached.flatMap(fieldsIn))
+  const reads = new Set(trees.flatMap((tree) => [...readsOf(tree, outboundVariables)]))
   return {
     kinds: fields.has('kind'),
     contents: fields.has('size') || fields.has('locked'),
-    text: trees.some((tree) => textVariables.some((name) => readsOf(tree, outboundVariables).has(name))),
+    text: textVariables.some((name) => reads.has(name)),
     patterns: [...new Set(trees.flatMap(patternsIn))],
+    scanRules: rules.filter(decidesByScan).map(({ name }) => name),
   }
 }
 
 /** Whether a condition asks how safe the way to the recipient's host is. */
 export function readsRecipientTls(tree: Expression): boolean {
   return readsOf(tree, outboundVariables).has('recipient.tls')
+}
+
+function decidesByScan({ condition, observe }: OutboundRule): boolean {
+  return !observe && readsOf(condition.tree.expr, outboundVariables).has('message.scan.verdict')
 }
 
 /** The fields that are picked anywhere in a condition, of whatever. */

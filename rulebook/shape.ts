@@ -1,7 +1,7 @@
 import { Ajv, type ErrorObject } from 'ajv'
 import schema from '../policies/policy.schema.json' with { type: 'json' }
 import { clipped, plainOf, type Tree, treeAt } from './document.ts'
-import type { Attachment, Label, RecipientTls } from './facts.ts'
+import type { Attachment, Label, OutboundFacts, RecipientTls } from './facts.ts'
 import type { Spot } from './fault.ts'
 import { nearest } from './nearest.ts'
 import type { NoticeLanguage, OwnNotice } from './notice.ts'
@@ -74,6 +74,7 @@ export type MailCase = {
   readonly labels?: readonly Partial<Label>[]
   readonly text?: string
   readonly textWhole?: boolean
+  readonly scan?: Partial<OutboundFacts['message']['scan']>
   readonly report?: boolean
   readonly autoReply?: boolean
   readonly calendar?: string

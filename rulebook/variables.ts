@@ -1,5 +1,5 @@
 import { attachmentKinds } from './attachment-kind.ts'
-import type { Attachment, Label, RecipientTls } from './facts.ts'
+import type { Attachment, Label, RecipientTls, ScanVerdict } from './facts.ts'
 import { BOOL, CONTENT, INT, type Kind, LOWER, listOf, TEXT } from './kind.ts'
 
 /** One variable of conditions: its whole name and what it holds. policies/README.md lists exactly these. */
@@ -14,6 +14,7 @@ const attachmentFields: Readonly<Record<keyof Attachment, Kind>> = {
 }
 
 const recipientTls: readonly RecipientTls[] = ['verified', 'none']
+const scanVerdicts: readonly ScanVerdict[] = ['none', 'clean', 'infected', 'too-large']
 
 const labelFields: Readonly<Record<keyof Label, Kind>> = {
   id: LOWER,
@@ -40,6 +41,8 @@ export const outboundVariables: Variables = {
   'message.textWhole': BOOL,
   'message.cardNumbers': INT,
   'message.ibans': INT,
+  'message.scan.verdict': { is: 'text', values: scanVerdicts },
+  'message.scan.name': TEXT,
   'message.nullSender': BOOL,
   'message.report': BOOL,
   'message.autoReply': BOOL,

@@ -192,6 +192,27 @@ t.test('a provider’s API: whether sign-in gives a token', async (t) => {
   t.notMatch(JSON.stringify(refused.findings), /the client secret/)
 })
 
+t.test('a scanner says what it is, or is missed; what it does not look at is told', async (t) => {
+  const clamd = createServer((socket) => {
+    socket.on('error', () => undefined).once('data', () => socket.end('ClamAV 1.4.6/27000/Sun\0'))
+  })
+  await new Promise<void>((resolve) => clamd.listen(0, '127.0.0.1', resolve))
+  const bound = clamd.address()
+  const port = bound !== null && typeof bound === 'object' ? bound.port : 0
+  const there = await ask(changed({}, { scanner: { kind: 'clamd', port } }))
+  t.match(there.of('ok', 'scanner'), /acme\.example: 127\.0\.0\.1:\d+ answers: ClamAV 1\.4\.6/)
+  t.match(there.of('look', 'scanner'), /more than 26214400 octets is refused.*raise scanner > maxSize/)
+  const icap = await ask(changed({ scanner: { kind: 'icap', service: 'x', port, timeoutSeconds: 60 } }))
+  t.match(icap.of('broken', 'scanner'), /this is no ICAP service|closed the connection|broke/)
+  t.match(icap.of('look', 'scanner'), /as long as the whole delivery/)
+  await new Promise<void>((resolve) => void clamd.close(() => resolve()))
+  t.match(
+    (await ask(changed({}, { scanner: { kind: 'clamd', port } }))).of('broken', 'scanner'),
+    /could not be reached.*451/,
+  )
+  t.equal((await ask(changed({}))).of('look', 'scanner'), '', 'none is no fault')
+})
+
 t.test(
   'a next hop that is the gateway itself is a circle; a loop secret that is not set is worth a look',
   async (t) => {

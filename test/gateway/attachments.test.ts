@@ -9,7 +9,7 @@ import { readPart } from '../../gateway/mime-part.ts'
 import { createPartScan } from '../../gateway/mime-parts.ts'
 import { createTransferDecoder } from '../../gateway/transfer-decoding.ts'
 
-const everything = { kinds: true, contents: true, text: false, patterns: [] }
+const everything = { kinds: true, contents: true, text: false, patterns: [], scanRules: [] }
 
 async function attachmentsOf(text: string, reads = everything) {
   const content = readMemory(Buffer.from(text.replace(/\r?\n/g, '\r\n'), 'latin1'))

@@ -2,7 +2,7 @@ import { execFile } from 'node:child_process'
 import { chmodSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { stringify } from 'yaml'
+import { parse, stringify } from 'yaml'
 import { certs } from '../../cli/certs.ts'
 import { hashPassword } from '../../gateway/accounts.ts'
 import { ConfigError, loadConfig } from '../../gateway/config.ts'
@@ -67,6 +67,65 @@ t.test('a loop secret that is changed stands beside the one before it', (t) => {
   t.match(load(given([file(), file()])).organizations[0], { loopSecret: secret, otherLoopSecret: secret })
   t.match(faults(given([file(), { file: 'short.secret' }])), /loopSecret: expected 16 to 128/)
   t.match(faults(given([file(), file(), file()])), /loopSecret/)
+  t.end()
+})
+
+t.test('a scanner is for all organizations, or for one', (t) => {
+  const given = (scanner: unknown, own?: unknown) => ({
+    ...good,
+    ...(scanner === undefined ? {} : { scanner }),
+    organizations: {
+      'acme.example': { ...good.organizations['acme.example'], ...(own === undefined ? {} : { scanner: own }) },
+      // A copy: YAML would write the same object as an alias.
+      'other.example': structuredClone(good.organizations['acme.example']),
+    },
+  })
+  const scanners = (config: unknown) => load(config).organizations.map(({ scanner }) => scanner)
+  t.strictSame(scanners(good), [null])
+  const clamd = {
+    place: { kind: 'socket', path: join(folder, 'clamd.ctl') },
+    ...{ icap: null, timeoutMs: 20_000, maxSize: 26_214_400, connections: 8 },
+  }
+  t.strictSame(scanners(given({ kind: 'clamd', socket: 'clamd.ctl' })), [clamd, clamd])
+  t.strictSame(scanners(given({ kind: 'clamd', socket: 'clamd.ctl' }, 'none')), [null, clamd])
+  const icap = {
+    kind: 'icap',
+    host: 'scan.example.net',
+    service: 'avscan',
+    tls: { mode: 'verify', ca: 'certs/ca.pem' },
+  }
+  t.match(scanners(given(undefined, icap)), [
+    {
+      place: { kind: 'host', host: 'scan.example.net', port: 1344, tls: { mode: 'verify' } },
+      ...{ icap: { host: 'scan.example.net', port: 1344, service: 'avscan' }, maxSize: 5_242_880 },
+    },
+    null,
+  ])
+  const wrong: readonly [unknown, RegExp][] = [
+    [{ kind: 'icap' }, /^[^\n]*scanner: service is missing[^\n]*$/],
+    [{ kind: 'clamd', service: 'x' }, /service: is for kind icap/],
+    [{ kind: 'icap', socket: 'x', service: 'x' }, /socket: is for kind clamd/],
+    [{ kind: 'clamd', socket: 'x', port: 1 }, /either socket, or host and port/],
+    [
+      { kind: 'clamd', host: 'scan.example.net' },
+      /the clear text of all mail would go to scan\.example\.net; clamd has no TLS/,
+    ],
+    [{ kind: 'clamd', tls: { mode: 'verify' } }, /clamd has no TLS; expected none/],
+    [{ kind: 'icap', host: '192.0.2.1', service: 'x' }, /write tls: \{mode: verify\}, or tls: \{mode: none\}/],
+    [{ kind: 'icap', service: 'a b' }, /service: expected the path of an ICAP service/],
+    [{ kind: 'sophos' }, /kind: expected one of clamd, icap/],
+    [{ kind: 'clamd', maxSize: 0 }, /maxSize: expected a whole number/],
+  ]
+  for (const [scanner, said] of wrong) t.match(faults(given(scanner)), said)
+  t.equal(faults(given({ kind: 'clamd', host: '192.0.2.1', tls: { mode: 'none' } })), '')
+  const sample = readFileSync(new URL('../../gateway/gateway.sample.yaml', import.meta.url), 'utf8')
+  const block = /^# scanner:\n(?:#.*\n)+/m.exec(sample)?.[0].replace(/^# /gm, '') ?? ''
+  const commented = parse(block) as { readonly scanner: unknown }
+  t.match(
+    scanners(given(commented.scanner)),
+    [{ maxSize: 26_214_400, timeoutMs: 20_000, connections: 8 }],
+    'the sample',
+  )
   t.end()
 })
 

@@ -8,7 +8,7 @@ import { parseAddress } from '../../protocol/identifiers.ts'
 import type { OutboundReads } from '../../rulebook/index.ts'
 import { readCorpus } from './corpus.ts'
 
-const NOTHING_MORE: OutboundReads = { kinds: false, contents: false, text: false, patterns: [] }
+const NOTHING_MORE: OutboundReads = { kinds: false, contents: false, text: false, patterns: [], scanRules: [] }
 
 async function facts(text: string | Buffer, sender: string | null = 'anna@acme.example', reads = NOTHING_MORE) {
   const octets = typeof text === 'string' ? Buffer.from(text.replace(/\r?\n/g, '\r\n')) : text

@@ -5,7 +5,7 @@ import { htmlText } from '../../gateway/html-text.ts'
 import { createContentWriter, readMemory } from '../../gateway/intake.ts'
 import { createRoom } from '../../gateway/room.ts'
 
-const reads = { kinds: false, contents: false, text: true, patterns: [] as string[] }
+const reads = { kinds: false, contents: false, text: true, patterns: [] as string[], scanRules: [] }
 const policy = { domains: ['acme.example'], reads }
 
 async function textOf(mail: string, charset: BufferEncoding = 'utf8') {
@@ -142,7 +142,7 @@ t.test('patterns in a long text leave time for other mail, and end with the dead
   t.ok(turns > 10)
   t.equal(found.text.matches('[0-9]{4}x'), false)
   const late = AbortSignal.abort(new Error('out of time'))
-  await t.rejects(readFacts(content, null, asking, late), { message: 'out of time' })
+  await t.rejects(readFacts(content, null, asking, { deadline: late }), { message: 'out of time' })
 })
 
 t.test('HTML becomes the text that a reader sees', async (t) => {

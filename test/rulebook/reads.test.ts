@@ -16,3 +16,28 @@ t.test('a policy says what of a mail its rules look at', async (t) => {
   const observing = ['{ name: it, when: "message.attachments.exists(a, a.locked)", then: pass, observe: true }']
   t.match(policyOf({ outbound: observing }).reads, { contents: true }, 'a rule that only observes looks, too')
 })
+
+t.test('a policy says which of its rules decide by what a scanner said', async (t) => {
+  const rule = (name: string, when: string, more = '') =>
+    `{ name: ${name}, when: ${JSON.stringify(when)}, then: pass${more} }`
+  const { reads } = policyOf({
+    outbound: [
+      rule('asks', "message.scan.verdict == 'too-large' && recipient.internal"),
+      rule('names', "message.scan.name == 'x'"),
+      rule('observes', "message.scan.verdict == 'infected'", ', observe: true'),
+      rule('other', 'message.report'),
+    ],
+  })
+  t.strictSame(reads.scanRules, ['asks'])
+})
+
+t.test('the patterns that are looked for in the text are told, each once', async (t) => {
+  const { reads } = policyOf({
+    outbound: [
+      `{ name: one, when: "message.text.matches('a') && message.text.matches('b')", then: pass }`,
+      `{ name: two, when: "message.text.matches('a') && message.subject.matches('c')", then: seal }`,
+    ],
+  })
+  t.strictSame(reads.patterns, ['a', 'b'])
+  t.equal(reads.text, true)
+})
