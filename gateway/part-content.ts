@@ -33,6 +33,8 @@ export function createPartContent(part: Part, { whole, room }: ContentWishes): P
   const text = room === null ? null : createTextKeeper(room)
   let head = Buffer.alloc(0)
   let size = 0
+  /** Whether it was seen by its beginning if it is text. */
+  let judged = false
   return {
     write(octets) {
       const all = whole || text?.wantsMore() === true
@@ -45,7 +47,9 @@ export function createPartContent(part: Part, { whole, room }: ContentWishes): P
         locks.feed(decoded)
       }
       text?.add(decoded)
-      if (head.length >= MAGIC_OCTETS && !isText(part, head)) text?.drop()
+      if (judged || head.length < MAGIC_OCTETS) return
+      judged = true
+      if (!isText(part, head)) text?.drop()
     },
     finish() {
       const kind = kindOf(part.filename, part.type, head)

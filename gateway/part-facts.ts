@@ -3,7 +3,7 @@ import { bounds, createMessageText, type OutboundFacts, type OutboundReads } fro
 import { kindOf } from './attachment-kind.ts'
 import type { Content } from './intake.ts'
 import { isAttachment, isMessage, isMultipart, type Part } from './mime-part.ts'
-import { createPartScan } from './mime-parts.ts'
+import { createPartScan, type PartScan } from './mime-parts.ts'
 import { createPartContent, type PartContent } from './part-content.ts'
 
 type MessageFacts = OutboundFacts['message']
@@ -13,6 +13,7 @@ type Told = ReturnType<PartContent['finish']>
 export async function readParts(content: Content, message: Part, reads: OutboundReads) {
   const contents = new Map<Part, PartContent>()
   const room = reads.text ? { left: bounds.textOctets } : null
+  const asks = room !== null || reads.kinds || reads.contents
   const scan = createPartScan(message, (part) => {
     const asked = room !== null || (isAttachment(part) && (reads.kinds || reads.contents))
     if (!asked) return null
@@ -22,12 +23,28 @@ export async function readParts(content: Content, message: Part, reads: Outbound
   })
   if (isMultipart(message) || isMessage(message) || contents.size > 0) {
     if (content.octets !== null) scan.feed(content.octets.subarray(content.header.end))
-    else for await (const chunk of content.body()) scan.feed(chunk)
+    else await feedInTurns(scan, content.body(), asks)
   }
   const told = new Map<Part, Told>()
   const { parts, malformed } = scan.finish()
   for (const [part, own] of contents) told.set(part, own.finish())
   return { parts, malformed, contents: told }
+}
+
+/** Octets that are decoded before other mail has its turn. */
+const TURN = 512 * 1024
+
+async function feedInTurns(scan: PartScan, body: AsyncIterable<Uint8Array>, turns: boolean): Promise<void> {
+  for await (const chunk of body) {
+    if (!turns) {
+      scan.feed(chunk)
+      continue
+    }
+    for (let at = 0; at < chunk.length; at += TURN) {
+      scan.feed(chunk.subarray(at, at + TURN))
+      await setImmediate()
+    }
+  }
 }
 
 export function attachmentOf(part: Part, told: Told | undefined): MessageFacts['attachments'][number] {

@@ -6,6 +6,7 @@ import {
   type NoticeChoice,
   type Observation,
   type OutboundVerdict,
+  type Outcomes,
   type Policy,
   type RecipientTls,
   type TlsDemand,
@@ -58,8 +59,10 @@ export function route(
   const { client, recipients } = from
   const byFate = new Map<string, { verdict: OutboundVerdict; recipients: IntakeRecipient[] }>()
   const byRule = new Map<string, Observed>()
+  const seen: Outcomes = new Map()
   for (const recipient of recipients) {
-    const verdict = decideOutbound(policy, { message, recipient: recipientFacts(policy, recipient, safe), client })
+    const facts = { message, recipient: recipientFacts(policy, recipient, safe), client }
+    const verdict = decideOutbound(policy, facts, seen)
     for (const { rule, would } of verdict.observed ?? []) {
       const key = `${rule} ${would}`
       byRule.set(key, { rule, would, recipients: (byRule.get(key)?.recipients ?? 0) + 1 })

@@ -41,6 +41,13 @@ function base64Decoder(): TransferDecoder {
   }
 }
 
+/** The value of each octet as a hexadecimal digit. */
+const digits = new Uint8Array(256).fill(NONE)
+for (const [value, digit] of [...'0123456789abcdef'].entries()) {
+  digits[digit.charCodeAt(0)] = value
+  digits[digit.toUpperCase().charCodeAt(0)] = value
+}
+
 const EQUALS = 0x3d
 const LF = 0x0a
 const BLANKS: readonly number[] = [0x20, 0x09, 0x0d]
@@ -55,10 +62,20 @@ function quotedPrintableDecoder(): TransferDecoder {
     const put = (these: readonly number[]) => {
       for (const one of these) out[to++] = one
     }
-    for (const octet of octets) {
+    for (let at = 0; at < octets.length; at++) {
+      const octet = octets[at] ?? 0
       if (behind === null) {
-        if (octet === EQUALS) behind = []
-        else out[to++] = octet
+        if (octet !== EQUALS) {
+          out[to++] = octet
+          continue
+        }
+        const high = digits[octets[at + 1] ?? 0] ?? NONE
+        const low = digits[octets[at + 2] ?? 0] ?? NONE
+        // Nearly always it is this.
+        if (high !== NONE && low !== NONE) {
+          out[to++] = high * 16 + low
+          at += 2
+        } else behind = []
         continue
       }
       behind.push(octet)
@@ -83,14 +100,9 @@ function meaning(behind: readonly number[]): readonly number[] | 'more' | 'none'
     if (last === LF) return []
     return behind.length < LONGEST ? 'more' : 'none'
   }
-  const high = hex(first)
-  if (high === null || behind.length > 2) return 'none'
+  const high = digits[first] ?? NONE
+  if (high === NONE || behind.length > 2) return 'none'
   if (second === undefined) return 'more'
-  const low = hex(second)
-  return low === null ? 'none' : [high * 16 + low]
-}
-
-function hex(octet: number): number | null {
-  const value = Number.parseInt(String.fromCharCode(octet), 16)
-  return Number.isNaN(value) ? null : value
+  const low = digits[second] ?? NONE
+  return low === NONE ? 'none' : [high * 16 + low]
 }

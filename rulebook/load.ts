@@ -9,7 +9,7 @@ import { type Fault, placed, type Spot } from './fault.ts'
 import { type Groups, memberOf } from './groups.ts'
 import { defaultNotice, isNoticeLanguage, type NoticeChoice, noticeNames } from './notice.ts'
 import { noticeFaults } from './notice-check.ts'
-import { readsOfRules, readsRecipientTls } from './outbound-reads.ts'
+import { readsOfRules, readsRecipient, readsRecipientTls } from './outbound-reads.ts'
 import type { OutboundRule, Policy, ReleaseRule } from './policy.ts'
 import { unreachable } from './reach.ts'
 import { type PolicyFile, shapeOf } from './shape.ts'
@@ -165,7 +165,9 @@ function outboundRule(
   checked: CheckedCondition | undefined,
   notices: Policy['notices'],
 ): OutboundRule {
-  const named = { name: rule.name, condition: conditionIn(checked), observe: rule.observe ?? false }
+  const condition = conditionIn(checked)
+  const asksRecipient = readsRecipient(condition.tree.expr)
+  const named = { name: rule.name, condition, observe: rule.observe ?? false, asksRecipient }
   if (rule.then === 'pass') return { ...named, verdict: 'pass', tls: rule.tls === undefined ? null : 'next-hop' }
   if (rule.then === 'refuse') return { ...named, verdict: 'refuse', because: rule.because ?? '' }
   return {

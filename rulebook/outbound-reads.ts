@@ -33,6 +33,11 @@ export function readsOfRules(rules: readonly OutboundRule[]): OutboundReads {
   }
 }
 
+/** Whether a condition asks anything about the recipient. */
+export function readsRecipient(tree: Expression): boolean {
+  return [...readsOf(tree, outboundVariables)].some((name) => name.startsWith('recipient.'))
+}
+
 /** Whether a condition asks how safe the way to the recipient's host is. */
 export function readsRecipientTls(tree: Expression): boolean {
   return readsOf(tree, outboundVariables).has('recipient.tls')

@@ -1,4 +1,5 @@
 import { outboundBindings, type RecipientBindings } from './bindings.ts'
+import type { Outcome } from './condition.ts'
 import type { Observation, OutboundFacts, OutboundVerdict } from './facts.ts'
 import { defaultNotice } from './notice.ts'
 import { DEFAULT_RULE, type OutboundRule, type Outside, type Policy, ruleInError } from './policy.ts'
@@ -17,27 +18,43 @@ const SHORTEST_SECONDS = 60
  * A pass that rests on the recipient's TLS being verified demands it: nothing may change that between this look and the delivery.
  *
  * A rule that only observes decides nothing, whatever comes of it; the verdict says what it would have been.
+ *
+ * `seen`: one and the same for all recipients of one mail.
  */
-export function decideOutbound(policy: Policy, facts: OutboundFacts): OutboundVerdict {
+export function decideOutbound(policy: Policy, facts: OutboundFacts, seen: Outcomes = new Map()): OutboundVerdict {
   const bindings = outboundBindings(facts, policy.groups)
   const observed: Observation[] = []
-  const decided = decide(policy, facts, bindings, observed)
+  const outcomeOf = (rule: OutboundRule) => once(rule, bindings, seen)
+  const decided = decide(policy, facts, { bindings, outcomeOf }, observed)
   const guarded = decided.kind === 'pass' && bindings.readTls && facts.recipient.tls === 'verified'
   const verdict: OutboundVerdict = guarded ? { ...decided, tls: 'recipient' } : decided
   return observed.length === 0 ? verdict : { ...verdict, observed }
 }
 
+/** What came of the rules of a mail that ask nothing about the recipient. */
+export type Outcomes = Map<OutboundRule, Outcome>
+
+type Asked = { readonly bindings: RecipientBindings; readonly outcomeOf: (rule: OutboundRule) => Outcome }
+
+/** A mail can have hundreds of recipients, and a condition go through hundreds of attachments. */
+function once(rule: OutboundRule, bindings: RecipientBindings, seen: Outcomes): Outcome {
+  if (rule.asksRecipient) return rule.condition.evaluate(bindings)
+  const outcome = seen.get(rule) ?? rule.condition.evaluate(bindings)
+  seen.set(rule, outcome)
+  return outcome
+}
+
 function decide(
   policy: Policy,
   facts: OutboundFacts,
-  bindings: RecipientBindings,
+  { bindings, outcomeOf }: Asked,
   observed: Observation[],
 ): OutboundVerdict {
   for (const [index, rule] of policy.outbound.entries()) {
     const { readTls } = bindings
-    const outcome = rule.condition.evaluate(bindings)
+    const outcome = outcomeOf(rule)
     if (outcome !== false) {
-      const verdict = outcome === true ? verdictOf(policy, rule, facts) : strictest(policy, index, facts, bindings)
+      const verdict = outcome === true ? verdictOf(policy, rule, facts) : strictest(policy, index, facts, outcomeOf)
       if (!rule.observe) return verdict
       observed.push({ rule: outcome === true ? rule.name : ruleInError(rule.name), would: verdict.kind })
     }
@@ -56,13 +73,18 @@ function verdictOf(policy: Policy, rule: OutboundRule, facts: OutboundFacts): Ou
 }
 
 /** The verdict after the condition of the rule at `index` could not be worked out. */
-function strictest(policy: Policy, index: number, facts: OutboundFacts, bindings: RecipientBindings): OutboundVerdict {
+function strictest(
+  policy: Policy,
+  index: number,
+  facts: OutboundFacts,
+  outcomeOf: Asked['outcomeOf'],
+): OutboundVerdict {
   const failed = policy.outbound[index]
   const name = ruleInError(failed?.name ?? DEFAULT_RULE)
   if (failed?.verdict === 'refuse') return { kind: 'refuse', rule: name, because: failed.because }
   for (const rule of policy.outbound.slice(index + 1)) {
     if (rule.observe) continue
-    if (rule.verdict === 'refuse' && rule.condition.evaluate(bindings) === true) return verdictOf(policy, rule, facts)
+    if (rule.verdict === 'refuse' && outcomeOf(rule) === true) return verdictOf(policy, rule, facts)
   }
   const known = policy.outbound
     .map((rule) => (rule.verdict === 'seal' && !rule.observe ? rule.ttlSeconds : null))

@@ -27,6 +27,8 @@ export type OutboundRule = {
   readonly condition: Condition
   /** It only says what it would decide, and the next rule is tried. */
   readonly observe: boolean
+  /** Its condition asks about the recipient; else its outcome is the same for all of one mail. */
+  readonly asksRecipient: boolean
 } & (
   | ({
       readonly verdict: 'seal'

@@ -170,3 +170,30 @@ t.test('a megabyte of hostile HTML is read soon', async (t) => {
     t.ok(performance.now() - started < 2000, piece)
   }
 })
+
+t.test('hostile mail is bounded when everything is asked of it, and other mail has its turn', async (t) => {
+  const asking = { ...policy, reads: { ...reads, kinds: true, contents: true, patterns: ['(?i)secret word'] } }
+  const head = 'Content-Type: multipart/mixed; boundary=b\r\n\r\n'
+  const coded = (encoding: string) =>
+    `${head}--b\r\nContent-Type: text/plain; name=x\r\nContent-Transfer-Encoding: ${encoding}\r\n\r\n`
+  const mails = {
+    'a million parts': head + '--b\r\n\r\nx\r\n'.repeat(1_000_000),
+    'messages in messages': `Content-Type: message/rfc822\r\n\r\n`.repeat(200_000),
+    'many lines like delimiters': `${head}--b\r\n\r\n${'--x\r\n'.repeat(19_000)}${'x'.repeat(9_000_000)}`,
+    'quoted-printable without end': coded('quoted-printable') + '=\t'.repeat(4_000_000),
+    'base64 that is nothing but padding': coded('base64') + '='.repeat(8_000_000),
+    'tags without end': `Content-Type: text/html\r\n\r\n${'<a "'.repeat(2_000_000)}`,
+    'archives in one archive':
+      coded('binary').replace('text/plain', 'application/zip') + 'PK\x03\x04'.repeat(2_000_000),
+  }
+  for (const [name, mail] of Object.entries(mails)) {
+    const writer = createContentWriter(t.testdir(), createRoom(0))
+    await writer.write(Buffer.from(mail, 'latin1'))
+    const content = await writer.finish()
+    if (content === null) throw new Error('the header is too large')
+    const started = performance.now()
+    await readFacts(content, null, asking)
+    t.ok(performance.now() - started < 4000, name)
+    await content.discard()
+  }
+})

@@ -310,3 +310,30 @@ t.test('the notice is what the rule says, else what the file says, else English'
   })
   t.notHas(decideOutbound(policyOf({}), mail()), 'notice')
 })
+
+t.test('a rule that asks nothing about the recipient is worked out once a mail, one that does for each', async (t) => {
+  const policy = policyOf({
+    outbound: [
+      `{ name: same, when: "message.attachments.exists(a, a.name == 'x')", then: refuse, because: No. }`,
+      `{ name: own, when: "recipient.address == 'bob@example.org'", then: pass }`,
+      `{ name: both, when: "message.report && recipient.domain == 'example.net'", then: pass }`,
+    ],
+  })
+  let asked = 0
+  const counted = {
+    ...policy,
+    outbound: policy.outbound.map((rule) => {
+      const evaluate: typeof rule.condition.evaluate = (bindings) => {
+        asked += rule.name === 'same' ? 1 : 0
+        return rule.condition.evaluate(bindings)
+      }
+      return { ...rule, condition: { ...rule.condition, evaluate } }
+    }),
+  }
+  const seen = new Map()
+  const verdicts = ['bob@example.org', 'eva@example.net', 'bob@example.org'].map(
+    (to) => decideOutbound(counted, mail({ to, report: true }), seen).rule,
+  )
+  t.strictSame(verdicts, ['own', 'both', 'own'])
+  t.equal(asked, 1)
+})
