@@ -1,15 +1,18 @@
 import { domainToASCII } from 'node:url'
 import type { Capabilities, Courier, Delivery, RecipientResult } from './courier.ts'
-import { createSmtpCourier } from './courier-smtp.ts'
 import { DnsFault } from './dns-exchange.ts'
 import { ended } from './ended.ts'
 import type { Candidate, MxRoutes, Skipped } from './mx-route.ts'
+import { createMxServers } from './mx-servers.ts'
 import { notDelivered, refusedHere } from './recipient-result.ts'
 import { createTurns } from './turns.ts'
+import { unstamped } from './unstamped.ts'
 
 export type MxCourierParts = {
   readonly routes: MxRoutes
   readonly port: number
+  /** The organization's own domains: its provider knows our stamp, and may send such a mail back to us. */
+  readonly domains: () => readonly string[]
   /** Said in EHLO: the name that this machine's address has in DNS. */
   readonly helo: string
   /** Domains that are delivered to at the same time. */
@@ -21,10 +24,6 @@ export type MxCourierParts = {
 /** Servers of one domain that are tried for one mail, and those among them that answer. */
 const TRIES = 6
 const SESSIONS = 2
-/** A connection that others keep open for us is soon given back to them. */
-const IDLE_MS = 5_000
-/** After so long without a mail a server is forgotten. */
-const FORGET_MS = 60_000
 
 const UNREADABLE = 'the mail could not be read to its end'
 
@@ -36,7 +35,7 @@ const capabilities: Capabilities = {
 
 /** A courier that needs no relay: it hands mail to the servers of each recipient's domain. */
 export function createMxCourier(parts: MxCourierParts): Courier {
-  const servers = createServers(parts)
+  const servers = createMxServers(parts)
   const turns = createTurns(parts.connections)
   const looks = createTurns(parts.connections)
   const never = new AbortController().signal
@@ -49,7 +48,8 @@ export function createMxCourier(parts: MxCourierParts): Courier {
       if (route.kind === 'none') {
         return delivery.recipients.map((one) => refusedHere(one, route.code, route.enhanced, route.text))
       }
-      return await toServers(delivery, parts.routes.candidates(route, isDemanding(delivery)))
+      const mail = parts.domains().includes(domain) ? delivery.mail : unstamped(delivery.mail)
+      return await toServers({ ...delivery, mail }, parts.routes.candidates(route, isDemanding(delivery)))
     } catch (error) {
       if (error instanceof DnsFault) return deferred(delivery, `DNS does not answer: ${error.message}`, '4.4.3')
       throw error
@@ -171,60 +171,4 @@ function unreached(delivery: Delivery, recipient: string, skips: readonly Skippe
   if (why === undefined) return notDelivered(recipient, 'no mail exchanger could be tried', '4.4.1')
   if (!why.lasting) return notDelivered(recipient, why.text, why.enhanced)
   return refusedHere(recipient, 550, delivery.wishes?.requireTls ? '5.7.30' : why.enhanced, why.text)
-}
-
-type Server = { readonly courier: Courier; users: number; timer: NodeJS.Timeout | null }
-
-/** Connections to servers, kept for the next mail; forgotten when none comes. */
-function createServers({ port, helo, connections, budgetMs }: MxCourierParts) {
-  const known = new Map<string, Server>()
-  const closing = new Set<Promise<void>>()
-
-  function serverOf({ host, address, tls }: Candidate, key: string): Server {
-    const found = known.get(key)
-    if (found !== undefined) return found
-    const courier = createSmtpCourier({ host, address, port, helo, tls, connections, budgetMs, idleMs: IDLE_MS })
-    const made: Server = { courier, users: 0, timer: null }
-    known.set(key, made)
-    return made
-  }
-
-  function forget(key: string, { courier }: Server): void {
-    known.delete(key)
-    const closed = courier.close().finally(() => closing.delete(closed))
-    closing.add(closed)
-  }
-
-  return {
-    async deliver(candidate: Candidate, delivery: Delivery): Promise<readonly RecipientResult[]> {
-      const { host, address, tls } = candidate
-      // Under another policy a kept connection would prove too little, or too much.
-      const key = JSON.stringify([host, address, tls])
-      const server = serverOf(candidate, key)
-      if (server.timer !== null) clearTimeout(server.timer)
-      server.users++
-      try {
-        const { tls: demand, ...rest } = delivery
-        // Beyond the recipient's own server there is no further hop to promise anything.
-        const towards: Delivery = demand === undefined ? rest : { ...rest, tls: 'next-hop' }
-        const { results } = await server.courier.deliver(towards)
-        const dsn = server.courier.capabilities()?.dsn === true
-        return results.map((result) => ({
-          ...result,
-          ...(dsn ? { dsn } : {}),
-          ...(result.remote ? { hop: host } : {}),
-        }))
-      } finally {
-        server.users--
-        if (server.users === 0) server.timer = setTimeout(() => forget(key, server), FORGET_MS).unref()
-      }
-    },
-    async close(): Promise<void> {
-      for (const [key, server] of [...known]) {
-        if (server.timer !== null) clearTimeout(server.timer)
-        forget(key, server)
-      }
-      await Promise.all(closing)
-    },
-  }
 }

@@ -108,3 +108,9 @@ export type Courier = {
 export function replyLine(result: RecipientResult): string {
   return `${result.code} ${result.enhanced} ${result.text}`.trim().slice(0, 512)
 }
+
+/** The same with the name of who said it, where mail goes to many; for the log and for whoever handed the mail in. */
+export function answerLine(result: RecipientResult): string {
+  const by = result.hop === undefined ? '' : ` (${result.hop})`
+  return `${replyLine(result).slice(0, 512 - by.length)}${by}`
+}

@@ -3,7 +3,7 @@ import type { EnvelopeId } from '../protocol/identifiers.ts'
 import type { TlsDemand } from '../rulebook/index.ts'
 import { type ByLink, isTooLarge, keepByLink, keepsByLink } from './by-link.ts'
 import type { Copies } from './copies.ts'
-import { type OutgoingMail, type RecipientResult, replyLine } from './courier.ts'
+import { answerLine, type OutgoingMail, type RecipientResult } from './courier.ts'
 import { wishesOf } from './dsn.ts'
 import { EgressViolation } from './egress.ts'
 import { GatewayError } from './error.ts'
@@ -150,7 +150,7 @@ export async function record(
   result: RecipientResult,
   outcome: OutcomeRequest['outcome'] = result.outcome,
 ): Promise<void> {
-  const reply = replyLine(result)
+  const reply = answerLine(result)
   const recorded = await parts.keyServer.outcome({ org: org.id, id, recipient: recipient.address, outcome, reply })
   if (recorded.kind === 'refused') throw new GatewayError('key-server', { message: `outcome: ${recorded.code}` })
 }

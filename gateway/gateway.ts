@@ -101,17 +101,19 @@ export async function startGateway(config: Config, log: Log, now: () => Date = (
   const secrets = await folderOf('secrets')
   const courierOf = async ({ id, nextHop, dkim, api }: OrganizationConfig) => {
     const { budgetMs } = config.limits
+    const domains = () => policies.get(id)?.domains ?? null
     const bySmtp =
       nextHop.kind === 'mx'
-        ? await openMxDelivery({ config: nextHop, file: join(await folderOf('mta-sts'), `${id}.json`), budgetMs, log })
+        ? await openMxDelivery({
+            ...{ config: nextHop, budgetMs, domains: () => domains() ?? [], log },
+            file: join(await folderOf('mta-sts'), `${id}.json`),
+          })
         : createSmtpCourier({ ...nextHop, budgetMs })
-    const domains = () => policies.get(id)?.domains ?? null
     const parts = { org: id, keys: dkim.keys, domains, egress, log }
     const courier = dkim.signs ? await signingCourier(bySmtp, parts) : bySmtp
-    // No one domain that is away stands for all the others.
-    if (nextHop.kind === 'mx' && api === null) return courier
-    const provider = providers.get(id) ?? createBreaker(BREAKER)
-    const watched = watchCourier(api === null ? courier : await createApiCourier(api, courier, budgetMs), provider)
+    const way = api === null ? courier : await createApiCourier(api, courier, budgetMs)
+    // With delivery by MX no one domain that is away stands for all the others.
+    const watched = nextHop.kind === 'mx' ? way : watchCourier(way, providers.get(id) ?? createBreaker(BREAKER))
     return traceCourier(watched, id, tracer)
   }
   const organizations = await organizationsOf(config.organizations, secrets, courierOf)

@@ -49,6 +49,8 @@ export async function openStsPolicies({ resolver, file, log, timeoutMs }: StsPar
       resolver: resolving(resolver),
     })
     known.delete(domain)
+    // What was not heard for a fault on the way is asked again with the next mail.
+    if (status === 'errored' && !policy.id) return policyOf(policy)
     known.set(domain, { policy: lasting(policy), askedAt: performance.now() })
     forget(known)
     if (status === 'found' && (policy.mode !== 'none' || (before?.mode ?? 'none') !== 'none')) save()
@@ -100,9 +102,12 @@ function lasting({ error: _, ...policy }: MTASTSPolicy): MTASTSPolicy {
 
 function forget(known: Map<string, Known>): void {
   if (known.size <= MOST) return
-  const [oldest] = known.keys()
-  const worthless = [...known].find(([, { policy }]) => policy.mode === 'none')?.[0]
-  const gone = worthless ?? oldest
+  let [gone] = known.keys()
+  for (const [domain, { policy }] of known) {
+    if (policy.mode !== 'none') continue
+    gone = domain
+    break
+  }
   if (gone !== undefined) known.delete(gone)
 }
 

@@ -13,16 +13,18 @@ export type MxDeliveryParts = {
   /** Where MTA-STS policies are remembered. */
   readonly file: string
   readonly budgetMs: number
+  /** The organization's own domains, none while they are not known. */
+  readonly domains: () => readonly string[]
   readonly log: Log
 }
 
 /** The courier of an organization whose mail goes straight to the recipients' domains. */
-export async function openMxDelivery({ config, file, budgetMs, log }: MxDeliveryParts): Promise<Courier> {
+export async function openMxDelivery({ config, file, budgetMs, domains, log }: MxDeliveryParts): Promise<Courier> {
   const resolver = resolverOf(config)
   const sts = await openStsPolicies({ resolver, file, log, timeoutMs: Math.min(10_000, budgetMs / 3) })
   const { helo, port, ca, here, validating, connections } = config
   const routes = createMxRoutes({ resolver, validating, sts, self: helo, port, ca, here, random: Math.random })
-  return createMxCourier({ routes, port, helo, connections, budgetMs })
+  return createMxCourier({ routes, port, helo, connections, budgetMs, domains })
 }
 
 /** Asks the servers that are configured, or the system's. */

@@ -2,7 +2,7 @@ import type { ConfirmRequest, ConfirmResult } from '../protocol/gateway-api.ts'
 import type { Address, EnvelopeId } from '../protocol/identifiers.ts'
 import { isTooLarge, type KeptByLink, keptByLink } from './by-link.ts'
 import type { Copies } from './copies.ts'
-import { type OutgoingMail, type RecipientResult, replyLine } from './courier.ts'
+import { answerLine, type OutgoingMail, type RecipientResult } from './courier.ts'
 import { wishesOf } from './dsn.ts'
 import type { IntakeRecipient } from './intake.ts'
 import type { KeyServer } from './key-server.ts'
@@ -164,10 +164,10 @@ export function outcomeOf(fate: Fate): { readonly outcome: RecipientResult['outc
     case 'revoked':
       return { outcome: 'failed', reply: '554 5.7.1 revoked while it waited' }
     case 'done':
-      return fate.result === null ? null : { outcome: 'sent', reply: replyLine(fate.result) }
+      return fate.result === null ? null : { outcome: 'sent', reply: answerLine(fate.result) }
     case 'failed':
-      return { outcome: 'failed', reply: replyLine(fate.result) }
+      return { outcome: 'failed', reply: answerLine(fate.result) }
     case 'again':
-      return { outcome: fate.result.outcome, reply: replyLine(fate.result) }
+      return { outcome: fate.result.outcome, reply: answerLine(fate.result) }
   }
 }

@@ -1,6 +1,6 @@
 import type { CopyState } from '../protocol/gateway-api.ts'
 import type { EnvelopeId } from '../protocol/identifiers.ts'
-import { type RecipientResult, replyLine } from './courier.ts'
+import { answerLine, type RecipientResult } from './courier.ts'
 import { type Answer, answerTo, GatewayError, withIncident } from './error.ts'
 import type { IntakeRecipient } from './intake.ts'
 
@@ -88,7 +88,7 @@ function acceptedAnswer(tally: Tally): Answer {
   const ids = [...new Set([...tally.sent.map((one) => one.id), ...tally.spooled, ...tally.sentBefore])]
   const [last] = tally.sent.slice(-1)
   const kept = tally.spooled.length > 0 ? 'kept here, delivery goes on' : 'sent in an earlier attempt'
-  const said = last === undefined ? kept : `next hop: ${replyLine(last.result)}`
+  const said = last === undefined ? kept : `next hop: ${answerLine(last.result)}`
   const more = ids.length > 1 ? ` and ${ids.length - 1} more` : ''
   return { code: 250, status: '2.0.0', text: short(`envelope ${ids[0]}${more}; ${said}`) }
 }

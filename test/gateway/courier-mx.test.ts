@@ -55,7 +55,7 @@ async function open(t: Test, world: World, more: Partial<MxConfig> = {}, remembe
     ...{ validating: false, ca: certificate.ca, here: true, ...more },
   }
   const log = createLog('error', new PassThrough())
-  const courier = await openMxDelivery({ config, file, budgetMs: 6_000, log })
+  const courier = await openMxDelivery({ config, file, budgetMs: 6_000, domains: () => ['acme.example'], log })
   t.teardown(() => courier.close())
   const mails = (address: string) => hops[address]?.contents.length ?? 0
   const said = (address: string) => (hops[address]?.commands ?? []).filter((one) => /^(?:MAIL|RCPT)/.test(one))
@@ -256,6 +256,22 @@ t.test('a mail that breaks off towards one domain does not make the other undeli
   }
   const { results } = await courier.deliver(deliveryOf([bo, 'cy@example.net'], { mail }))
   t.same(results.map(({ outcome }) => outcome).toSorted(), ['deferred', 'sent'])
+})
+
+t.test('our stamp, which holds a secret, goes to nobody but our own domains', async (t) => {
+  const zone = { ...one, 'acme.example MX': ['10 mx.acme.example'], 'mx.acme.example A': ['127.0.0.3'] }
+  const { courier, hops } = await open(t, { zone, servers: { '127.0.0.2': {}, '127.0.0.3': {} } })
+  const stamp = 'Sealpost-Handled: v=1;\r\n org=acme.example; s=secret-of-the-loop\r\n'
+  const [before, after] = ['Received: by us\r\n', 'Subject: x\r\n\r\nSealpost-Handled: in the text it stays\r\n']
+  const octets = Buffer.from(before + stamp + after)
+  for (const size of [1, 7, octets.length]) {
+    const chunks = Array.from({ length: Math.ceil(octets.length / size) }, (_, i) =>
+      octets.subarray(i * size, (i + 1) * size),
+    )
+    await courier.deliver(deliveryOf([bo, 'anna@acme.example'], { mail: mailOf(chunks) }))
+    t.equal(hops['127.0.0.2']?.contents.at(-1), `${before}${after}.\r\n`, 'octet for octet otherwise')
+    t.equal(hops['127.0.0.3']?.contents.at(-1), `${before}${stamp}${after}.\r\n`)
+  }
 })
 
 t.test('a connection serves the next mail, and none is kept for ever', async (t) => {
