@@ -142,10 +142,10 @@ async function sendContent(wire: Wire, delivery: Delivery, timeouts: PhaseTimeou
       // The next hop gets a turn: a system that takes every write at once would keep its refusal from being read.
       await turn()
       const early = wire.unasked()
-      if (early !== null) return refusedEarly(wire, early)
+      if (early !== null) return refusedEarly(wire, early, false)
     }
     const early = wire.unasked()
-    if (early !== null) return refusedEarly(wire, early)
+    if (early !== null) return refusedEarly(wire, early, false)
     const end = stuffing.end()
     pieces.push(end)
     dotted = true
@@ -158,14 +158,15 @@ async function sendContent(wire: Wire, delivery: Delivery, timeouts: PhaseTimeou
       throw error
     }
     const last = wire.unasked()
-    return last === null ? { kind: dotted ? 'lost' : 'cut', reason: error.message } : refusedEarly(wire, last)
+    return last === null ? { kind: dotted ? 'lost' : 'cut', reason: error.message } : refusedEarly(wire, last, dotted)
   }
 }
 
-/** Only the words of a refusal count: a 250 for content that had not ended means nothing. */
-function refusedEarly(wire: Wire, reply: Reply): Answer {
+/** Only the words of a refusal count: a 250 for content that had not ended means nothing, and before our dot nothing was delivered. */
+function refusedEarly(wire: Wire, reply: Reply, dotted: boolean): Answer {
   wire.destroy('the next hop answered before the content had ended')
-  return reply.code >= 400 ? { kind: 'reply', reply } : { kind: 'lost', reason: 'the next hop answered too early' }
+  if (reply.code >= 400) return { kind: 'reply', reply }
+  return { kind: dotted ? 'lost' : 'cut', reason: 'the next hop answered too early' }
 }
 
 function mailCommand(client: SmtpClient, delivery: Delivery): string {
