@@ -30,6 +30,7 @@ export function listenerOf(reading: Reading, listener: ListenerFile, index: numb
       name,
       address: listener.host,
       port: listener.port,
+      sharedPort: listener.sharedPort ?? false,
       tls: listenerTls(reading, listener),
       clearSignIn: listener.signInWithoutTls ?? false,
       proxies: proxiesOf(reading, listener, place),

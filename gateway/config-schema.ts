@@ -228,6 +228,7 @@ const Listener = Type.Object(
     clients: optional(Type.Array(ClientRule, words('a list of {org, from, certificate}'))),
     proxies: optional(Type.Array(Range, { minItems: 1, ...words('a list of addresses and ranges of balancers') })),
     bareNewlines: optional(oneOf('refuse', 'normalise')),
+    sharedPort: optional(Flag),
     delivery: optional(oneOf('inline', 'spool')),
   },
   { ...closed, ...words('a listener with host and port') },

@@ -12,6 +12,8 @@ export type ListenerOptions = {
   readonly name: string
   readonly address: string
   readonly port: number
+  /** Other gateways of this machine listen there, too (SO_REUSEPORT): the system spreads connections over them. */
+  readonly sharedPort: boolean
   /** Null: no TLS here at all. PEM texts. */
   readonly tls: { readonly mode: 'starttls' | 'implicit'; readonly certificate: string; readonly key: string } | null
   /** Lets clients sign in without TLS; the configuration grants it on loopback only. */
@@ -48,7 +50,7 @@ export async function openListener(options: ListenerOptions, parts: SessionParts
   const desks = new Set([now])
   const server = createServer((socket: Socket) => door.meet(socket, now.doorway))
   server.maxConnections = roomFor(options)
-  server.listen(options.port, options.address)
+  server.listen({ port: options.port, host: options.address, reusePort: options.sharedPort })
   await once(server, 'listening')
   server.on('error', (cause) => parts.log.error('listener failed', { listener: options.name, cause }))
   const bound = server.address()

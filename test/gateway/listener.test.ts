@@ -65,6 +65,26 @@ t.test('pipelined commands get one reply each, in order', async (t) => {
   t.equal(taken.length, 2)
 })
 
+t.test('a port is shared by those who all say so, and one goes on without the other', async (t) => {
+  const first = await open(t, { sharedPort: true })
+  const second = await open(t, { sharedPort: true, port: first.port })
+  await t.rejects(open(t, { port: first.port }), { code: 'EADDRINUSE' })
+  const talk = async () => {
+    const client = await openDialogue(first.port)
+    await client.reply()
+    for (const said of ['EHLO client.example', 'MAIL FROM:<anna@acme.example>', 'RCPT TO:<kunde@example.org>', 'DATA'])
+      await client.say(said)
+    client.write(`${mail}.\r\n`)
+    return await client.reply()
+  }
+  for (let i = 0; i < 40; i++) t.match(await talk(), /^250 /)
+  t.ok(first.taken.length > 0 && second.taken.length > 0, `${first.taken.length} and ${second.taken.length}`)
+  t.equal(first.taken.length + second.taken.length, 40)
+  await first.listener.close()
+  for (let i = 0; i < 5; i++) t.match(await talk(), /^250 /)
+  t.equal(first.taken.length + second.taken.length, 45)
+})
+
 t.test('a client that proves no organization is refused, and never relayed for', async (t) => {
   const { port, taken } = await open(t, {}, { rules: [] })
   const client = await openDialogue(port)

@@ -66,7 +66,15 @@ export async function open(
   }
   const listener = await openListener(
     {
-      ...{ name: 'test', address: '127.0.0.1', port: 0, tls: null, clearSignIn: false, recipientLimit: 5 },
+      ...{
+        name: 'test',
+        address: '127.0.0.1',
+        port: 0,
+        sharedPort: false,
+        tls: null,
+        clearSignIn: false,
+        recipientLimit: 5,
+      },
       ...{ connectionLimit: 50, bareNewlines: 'refuse', idleTimeoutMs: 5000, drainMs: 3000, proxies: null },
       errorLimit: 50,
       ...options,
