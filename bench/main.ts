@@ -1,14 +1,16 @@
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
+import { measureAccepting } from './accepting.ts'
 import { type Figure, tableOf } from './figure.ts'
 import { measureKeyserver } from './keyserver.ts'
+import { measureLatency } from './latency.ts'
 import { describeMachine, machineInWords } from './machine.ts'
 import { measureMemory } from './memory.ts'
 import { measureOpening } from './opening.ts'
 import { measureRelay } from './relay.ts'
 import { createResults, type Line } from './results.ts'
 
-const PARTS = ['relay', 'memory', 'keyserver', 'reader'] as const
+const PARTS = ['relay', 'latency', 'accepting', 'memory', 'keyserver', 'reader'] as const
 type Part = (typeof PARTS)[number]
 
 const USAGE = `npm run bench -- [--quick] [--rounds n] [--only ${PARTS.join(',')}] [--case <how a relay case's name begins>] [--profile <folder>]
@@ -44,6 +46,10 @@ async function measure(part: Part, options: Options, keep: (line: Line) => void)
   switch (part) {
     case 'relay':
       return measureRelay({ rounds, quick, say, keep, only: options.case })
+    case 'latency':
+      return measureLatency({ rounds, quick, say })
+    case 'accepting':
+      return measureAccepting({ rounds, quick, say })
     case 'memory':
       return measureMemory({ rounds, say })
     case 'keyserver':

@@ -28,7 +28,7 @@ export async function measureMemory(options: MemoryOptions): Promise<Figure[]> {
       unit: 'MB',
       ours: median(peaks.map(({ peak }) => peak)),
       postfix: null,
-      target: null,
+      target: { of: 'figure', kind: 'most', value: 200 },
       note: `at rest ${median(peaks.map(({ before }) => before))} MB`,
     })
   }
@@ -43,7 +43,7 @@ async function measurePeak(way: 'by mail' | 'by link'): Promise<Peak> {
   const sink = await startSink(stand.sinkPort)
   try {
     const gateway = await (way === 'by mail' ? stand.startGateway() : stand.startLinkGateway())
-    const port = way === 'by mail' ? stand.gatewayPort : stand.linkGatewayPort
+    const port = way === 'by mail' ? stand.gatewayPort : stand.secondPort
     const status = () => readFileSync(`/proc/${gateway.child.pid}/status`, 'utf8')
     const before = megabytesOf(status(), 'VmRSS')
     const numbers = ['--count', `${AT_ONCE}`, '--connections', `${AT_ONCE}`, '--size', `${SIZE}`]

@@ -12,7 +12,7 @@ import type { Sent } from './source.ts'
 import { openStand, type Stand } from './stand.ts'
 import { latencyOf, median, round } from './statistics.ts'
 
-/** Messages per second that are sealed, delivered and counted at the sink, in turns with Postfix relaying the same untouched. */
+/** Messages per second that are sealed, delivered and counted at the sink, by one gateway and by two, in turns with Postfix relaying the same untouched. */
 
 type Case = {
   readonly name: string
@@ -21,7 +21,7 @@ type Case = {
   readonly keep: boolean
   readonly count: number
   readonly quickCount: number
-  /** Of Postfix's rate. */
+  /** Of Postfix's rate, by as many gateways as help. */
   readonly target: number | null
   /** Over a gateway that leaves large envelopes in its store and mails the link alone. */
   readonly byLink: boolean
@@ -30,19 +30,21 @@ type Case = {
 const kept = { connections: 20, keep: true, target: null, byLink: false }
 const few = { connections: 4, keep: true, target: null, byLink: false }
 const cases: readonly Case[] = [
-  { ...kept, name: '10 KB, 20 kept connections', size: 10_000, count: 4000, quickCount: 1000, target: 0.6 },
-  { ...kept, name: '75 KB, 20 kept connections', size: 75_000, count: 2000, quickCount: 400 },
-  { ...kept, name: '10 KB, a connection each', keep: false, size: 10_000, count: 3000, quickCount: 600, target: 0.6 },
-  { ...few, name: '5 MB, 4 kept connections', size: 5_000_000, count: 60, quickCount: 12 },
-  { ...few, name: '25 MB, 4 kept connections', size: 25_000_000, count: 20, quickCount: 8 },
+  { ...kept, name: '10 KB, 20 kept connections', size: 10_000, count: 4000, quickCount: 1000, target: 1.2 },
+  { ...kept, name: '75 KB, 20 kept connections', size: 75_000, count: 2000, quickCount: 400, target: 1.1 },
+  { ...kept, name: '10 KB, a connection each', keep: false, size: 10_000, count: 3000, quickCount: 600, target: 1 },
+  { ...few, name: '5 MB, 4 kept connections', size: 5_000_000, count: 60, quickCount: 12, target: 0.8 },
+  { ...few, name: '25 MB, 4 kept connections', size: 25_000_000, count: 20, quickCount: 8, target: 0.8 },
   { ...few, name: '25 MB, 4 kept, by link', size: 25_000_000, count: 20, quickCount: 8, byLink: true },
 ]
+
+type RelayName = 'sealpost' | 'two gateways' | 'postfix'
 
 /** One turn: what went through one relay, and how fast. */
 export type Turn = {
   readonly kind: 'turn'
   readonly case: string
-  readonly relay: 'sealpost' | 'postfix'
+  readonly relay: RelayName
   readonly round: number
   readonly count: number
   /** From the first command until the sink had the last one. */
@@ -67,8 +69,16 @@ export type RelayOptions = {
 }
 
 /** Where it takes mail, and the roots of the processes that do its work. */
-type Relay = { readonly name: 'sealpost' | 'postfix'; readonly port: number; readonly pids: readonly number[] }
-type Relays = { readonly sealpost: Relay; readonly link: Relay; readonly postfix: Relay | null }
+type Relay = { readonly name: RelayName; readonly ports: readonly number[]; readonly pids: readonly number[] }
+
+type Bench = {
+  readonly stand: Stand
+  readonly sink: Sink
+  readonly postfix: Relay | null
+  readonly one: Relay
+  /** The gateway beside the first: of the same kind, or one that sends links. */
+  second: { readonly byLink: boolean; readonly running: Running }
+}
 
 export async function measureRelay(options: RelayOptions): Promise<Figure[]> {
   const stand = await openStand()
@@ -77,18 +87,18 @@ export async function measureRelay(options: RelayOptions): Promise<Figure[]> {
   let postfix: Postfix | null = null
   let sink: Sink | null = null
   try {
-    const pids = { carry: pidOf(await stand.startGateway()), link: pidOf(await stand.startLinkGateway()) }
+    const one = pidOf(await stand.startGateway())
+    const second = { byLink: false, running: await stand.startSecondGateway() }
     postfix = why === null ? await openPostfix(stand) : null
     await checkSealed(stand, postfix?.port ?? null)
     options.say('Looked: what reaches the provider through the gateway is sealed, through Postfix it is as it was.')
     sink = await startSink(stand.sinkPort)
-    const keyserver = pidOf(stand.keyserver)
-    const relays: Relays = {
-      sealpost: { name: 'sealpost', port: stand.gatewayPort, pids: [keyserver, pids.carry] },
-      link: { name: 'sealpost', port: stand.linkGatewayPort, pids: [keyserver, pids.link] },
-      postfix: postfix === null ? null : { name: 'postfix', port: postfix.port, pids: [postfix.pid] },
+    const bench: Bench = {
+      ...{ stand, sink, second },
+      one: { name: 'sealpost', ports: [stand.gatewayPort], pids: [pidOf(stand.keyserver), one] },
+      postfix: postfix === null ? null : { name: 'postfix', ports: [postfix.port], pids: [postfix.pid] },
     }
-    return await takeTurns(relays, sink, options)
+    return await takeTurns(bench, options)
   } finally {
     await sink?.stop()
     await postfix?.stop()
@@ -96,36 +106,53 @@ export async function measureRelay(options: RelayOptions): Promise<Figure[]> {
   }
 }
 
-async function openPostfix(stand: Stand): Promise<Postfix> {
+export async function openPostfix(stand: Stand): Promise<Postfix> {
   const folder = join(stand.folder, 'postfix')
   await mkdir(folder, { mode: 0o755 })
   return startPostfix(folder, stand.postfixPort, stand.sinkPort)
 }
 
-async function takeTurns(relays: Relays, sink: Sink, options: RelayOptions): Promise<Figure[]> {
+async function takeTurns(bench: Bench, options: RelayOptions): Promise<Figure[]> {
   const wanted = cases.filter((one) => one.name.startsWith(options.only))
-  const postfix = relays.postfix === null ? [] : [relays.postfix]
-  for (const relay of [relays.sealpost, relays.link, ...postfix]) await warmUp(relay.port, sink)
+  const postfix = bench.postfix === null ? [] : [bench.postfix]
+  for (const relay of [bench.one, ...postfix]) await warmUp(relay, bench.sink)
   const turns: Turn[] = []
   for (let number = 1; number <= options.rounds; number++) {
     for (const one of wanted) {
-      for (const relay of [one.byLink ? relays.link : relays.sealpost, ...postfix]) {
-        const turn = await takeTurn(one, relay, sink, options, number)
+      const second = await besides(bench, one.byLink)
+      for (const relay of [...(one.byLink ? [] : [bench.one]), second, ...postfix]) {
+        const turn = await takeTurn(one, relay, bench.sink, options, number)
         turns.push(turn)
         options.keep(turn)
         const { perSecond, cpu, others } = turn
         const words = `${perSecond}/s, ${cpu} ms of processor a mail; others had ${Math.round(others * 100)} % of the machine`
-        options.say(`${relay.name.padEnd(8)} ${one.name}, round ${number}: ${words}`)
+        options.say(`${relay.name.padEnd(12)} ${one.name}, round ${number}: ${words}`)
       }
     }
   }
-  return wanted.map((one) => figureOf(one, turns))
+  return [...wanted.map((one) => figureOf(one, turns)), ...scaleOf(wanted[0], turns)]
+}
+
+/** Two gateways, or the one that sends links: started anew where it is the other kind that runs. */
+async function besides(bench: Bench, byLink: boolean): Promise<Relay> {
+  const { stand, one, sink } = bench
+  const port = stand.secondPort
+  if (bench.second.byLink !== byLink) {
+    await bench.second.running.stop()
+    bench.second = { byLink, running: await (byLink ? stand.startLinkGateway() : stand.startSecondGateway()) }
+  }
+  const pid = pidOf(bench.second.running)
+  const second: Relay = byLink
+    ? { name: 'sealpost', ports: [port], pids: [pidOf(stand.keyserver), pid] }
+    : { name: 'two gateways', ports: [...one.ports, port], pids: [...one.pids, pid] }
+  await warmUp(second, sink)
+  return second
 }
 
 /** Connections are made, code is compiled, today's keys exist. */
-async function warmUp(port: number, sink: Sink): Promise<void> {
+export async function warmUp({ ports }: Pick<Relay, 'ports'>, sink: Sink): Promise<void> {
   const before = sink.count()
-  const args = ['--port', `${port}`, '--count', '500', '--size', '10000', '--connections', '20', '--keep']
+  const args = ['--port', ports.join(), '--count', '500', '--size', '10000', '--connections', '20', '--keep']
   const { taken } = await runProgram<Sent>('source.ts', args, 60)
   await sink.reached(before + taken)
 }
@@ -133,7 +160,7 @@ async function warmUp(port: number, sink: Sink): Promise<void> {
 async function takeTurn(one: Case, relay: Relay, sink: Sink, { quick }: RelayOptions, number: number): Promise<Turn> {
   const before = sink.count()
   const count = quick ? one.quickCount : one.count
-  const numbers = ['--port', `${relay.port}`, '--count', `${count}`, '--size', `${one.size}`]
+  const numbers = ['--port', relay.ports.join(), '--count', `${count}`, '--size', `${one.size}`]
   const args = [...numbers, '--connections', `${one.connections}`, ...(one.keep ? ['--keep'] : [])]
   const since = usage(relay)
   const sent = await runProgram<Sent>('source.ts', args, 300)
@@ -165,17 +192,39 @@ function pidOf(running: Running): number {
 }
 
 function figureOf(one: Case, turns: readonly Turn[]): Figure {
-  const of = (relay: Turn['relay']) => turns.filter((turn) => turn.case === one.name && turn.relay === relay)
-  const rate = (relay: Turn['relay']) => median(of(relay).map((turn) => turn.perSecond))
-  const middle = (what: 'p99' | 'cpu', relay: Turn['relay']) => round(median(of(relay).map((turn) => turn[what])))
+  const of = (relay: RelayName) => turns.filter((turn) => turn.case === one.name && turn.relay === relay)
+  const middle = (what: 'perSecond' | 'p99' | 'cpu', relay: RelayName) =>
+    round(median(of(relay).map((turn) => turn[what])))
   const others = Math.round(median(turns.filter((turn) => turn.case === one.name).map((turn) => turn.others)) * 100)
-  const theirs = of('postfix').length === 0 ? '' : ` (Postfix ${middle('cpu', 'postfix')})`
+  const words = (['sealpost', 'two gateways', 'postfix'] as const)
+    .filter((relay) => of(relay).length > 0)
+    .map(
+      (relay) =>
+        `${relay}: ${middle('perSecond', relay)}/s, ${middle('cpu', relay)} ms of processor a mail, p99 ${middle('p99', relay)} ms`,
+    )
+  const rates = (['sealpost', 'two gateways'] as const).flatMap((relay) =>
+    of(relay).length > 0 ? [middle('perSecond', relay)] : [],
+  )
   return {
     name: one.name,
     unit: '/s',
-    ours: rate('sealpost'),
-    postfix: of('postfix').length === 0 ? null : rate('postfix'),
+    ours: Math.max(...rates),
+    postfix: of('postfix').length === 0 ? null : middle('perSecond', 'postfix'),
     target: one.target === null ? null : { of: 'ratio', kind: 'least', value: one.target },
-    note: `${middle('cpu', 'sealpost')} ms of processor a mail${theirs}, p99 ${middle('p99', 'sealpost')} ms, others ${others} %`,
+    note: `${words.join('; ')}; others ${others} %`,
   }
+}
+
+/** What a second gateway brings, and what it costs. */
+function scaleOf(one: Case | undefined, turns: readonly Turn[]): Figure[] {
+  const of = (relay: RelayName) => turns.filter((turn) => turn.case === one?.name && turn.relay === relay)
+  if (of('two gateways').length === 0) return []
+  const part = (what: 'perSecond' | 'cpu') =>
+    round(median(of('two gateways').map((turn) => turn[what])) / median(of('sealpost').map((turn) => turn[what])))
+  const note = `two gateways in parts of one, ${one?.name}`
+  const rest = { unit: '', postfix: null, note }
+  return [
+    { ...rest, name: 'rate', ours: part('perSecond'), target: { of: 'figure', kind: 'least', value: 1 } },
+    { ...rest, name: 'processor time a mail', ours: part('cpu'), target: { of: 'figure', kind: 'most', value: 1.1 } },
+  ]
 }

@@ -12,10 +12,12 @@ export type Stand = {
   readonly sinkPort: number
   readonly keyserver: Running
   startGateway(): Promise<Running>
-  /** A gateway whose carry limit is the shipped one; the others' is so high that every envelope goes by mail. */
+  /** Beside the first, at `secondPort`. */
+  startSecondGateway(): Promise<Running>
+  /** In the second one's place: a gateway whose carry limit is the shipped one; the others' is so high that every envelope goes by mail. */
   startLinkGateway(): Promise<Running>
   readonly gatewayPort: number
-  readonly linkGatewayPort: number
+  readonly secondPort: number
   /** Kept free for the relay to compare with. */
   readonly postfixPort: number
   stop(): Promise<void>
@@ -37,8 +39,8 @@ export function lastWords({ child, log }: Running): string {
   return `process ${child.pid} ${state}; it said: ${readFileSync(log, 'utf8').slice(-600).trim()}`
 }
 
-/** Builds a house for the sample organization and starts its key server. Gateways are started as needed, and stopped with it. */
-export async function openStand(): Promise<Stand> {
+/** Builds a house for the sample organization, whose gateways deliver so, and starts its key server. Gateways are started as needed, and stopped with it. */
+export async function openStand(delivery: 'inline' | 'spool' = 'inline'): Promise<Stand> {
   const folder = await mkdtemp(join(tmpdir(), 'sealpost-bench-'))
   // Postfix's and the sink's users have to get through; what is private lies in folders and files of mode 0700 and 0600.
   await chmod(folder, 0o711)
@@ -55,7 +57,7 @@ export async function openStand(): Promise<Stand> {
   const second = { smtp: port(), copies: port(), gatewayOps: port() }
   const [sinkPort, postfixPort] = [port(), port()]
   const provider = { host: '127.0.0.1', port: sinkPort }
-  const built = { folder, ports, second, keyserver: { limits } }
+  const built = { folder, ports, second, delivery, keyserver: { limits } }
   const shipped = await buildHouse({ ...built, provider })
   const house = await buildHouse({ ...built, provider: { ...provider, carryLimit: CARRY_ALL } })
   const keyserver = await house.startKeyserver()
@@ -70,9 +72,10 @@ export async function openStand(): Promise<Stand> {
     sinkPort,
     keyserver,
     startGateway: () => start(house.startGateway()),
+    startSecondGateway: () => start(house.startSecondGateway()),
     startLinkGateway: () => start(shipped.startSecondGateway()),
     gatewayPort: ports.smtp,
-    linkGatewayPort: second.smtp,
+    secondPort: second.smtp,
     postfixPort,
     async stop() {
       for (const one of running) await one.stop()
