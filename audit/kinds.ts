@@ -57,6 +57,22 @@ export const kinds = {
     part,
     copy: orNull(object({ digest: sha256, sealedSize: count, plainSize: count })),
   },
+  /** A gateway keeps the sealed copy until an officer decides, at the latest at `until`; nobody can open it meanwhile. */
+  held: {
+    envelope: id16,
+    gateway: name,
+    instance: id16,
+    recipients,
+    part,
+    copy: object({ digest: sha256, sealedSize: count, plainSize: count }),
+    until: time,
+  },
+  /** What was held may be delivered, and opened until `expiresAt`. */
+  'let-go': { envelope: id16, by, reason: words, expiresAt: time },
+  /** What was held goes back to its sender, by an officer, or by the server where nobody decided in time. */
+  returned: { envelope: id16, by, reason: words },
+  /** An officer asked for what could not be done. */
+  'hold-refused': { envelope: id16, by, asked: oneOf('release', 'return'), reason: words },
   'confirm-refused': { envelope: id16, gateway: name, code: name, reason: words },
   /** What the provider said of one recipient. `reply` is a commitment to its text, `status` its leading digits. */
   outcome: {

@@ -12,11 +12,16 @@ export type Rules = {
   observe(index: number, record: AuditRecord): readonly { readonly kind: FaultKind; readonly text: string }[]
 }
 
-type Life = { expires: number; confirmed: boolean; end: { readonly index: number; readonly kind: string } | null }
+type Life = {
+  expires: number
+  confirmed: boolean
+  held: boolean
+  end: { readonly index: number; readonly kind: string } | null
+}
 
 /**
- * The rules: no release of an envelope that was not issued and confirmed, none after its revocation, expiry, withdrawal or shredding, none
- * after the end of its time; times run on. A `clock` record excuses the records after it, but no release unless an officer accepted
+ * The rules: no release of an envelope that was not issued and confirmed, none while it is held, none after its revocation, return, expiry,
+ * withdrawal or shredding, none after the end of its time; times run on. A `clock` record excuses the records after it, but no release unless an officer accepted
  * the clock.
  */
 export function createRules(): Rules {
@@ -28,9 +33,10 @@ export function createRules(): Rules {
     const life = lives.get(record.envelope)
     if (life === undefined) return whole ? ['releases an envelope that was never issued'] : []
     const faults: string[] = []
-    if (!life.confirmed && whole) faults.push('releases an envelope that was never confirmed')
+    if (!life.confirmed && !life.held && whole) faults.push('releases an envelope that was never confirmed')
     if (life.end !== null)
       faults.push(`is a release after leaf ${life.end.index} (${life.end.kind}) ended the envelope`)
+    else if (life.held) faults.push('releases an envelope that is held')
     else if (Date.parse(record.time) > life.expires + TIME_SLACK_MS)
       faults.push('is a release after the envelope expired')
     return faults
@@ -42,6 +48,7 @@ export function createRules(): Rules {
         lives.set(record.envelope, {
           expires: Date.parse(record.expiresAt),
           confirmed: false,
+          held: false,
           end: null,
           ...lives.get(record.envelope),
         })
@@ -49,6 +56,9 @@ export function createRules(): Rules {
       case 'released':
         return release(record)
       case 'confirmed':
+      case 'held':
+      case 'let-go':
+      case 'returned':
       case 'extended':
       case 'revoked':
       case 'expired':
@@ -74,7 +84,18 @@ export function createRules(): Rules {
 
 type Change = Extract<
   AuditRecord,
-  { readonly kind: 'confirmed' | 'extended' | 'revoked' | 'expired' | 'withdrawn' | 'shredded' }
+  {
+    readonly kind:
+      | 'confirmed'
+      | 'held'
+      | 'let-go'
+      | 'returned'
+      | 'extended'
+      | 'revoked'
+      | 'expired'
+      | 'withdrawn'
+      | 'shredded'
+  }
 >
 
 function change(life: Life | undefined, index: number, record: Change): void {
@@ -82,6 +103,13 @@ function change(life: Life | undefined, index: number, record: Change): void {
   switch (record.kind) {
     case 'confirmed':
       life.confirmed = true
+      return
+    case 'held':
+      life.held = true
+      return
+    case 'let-go':
+      life.held = false
+      life.expires = Date.parse(record.expiresAt)
       return
     case 'extended':
       life.expires = Date.parse(record.expiresAt)

@@ -75,6 +75,23 @@ ${OFFICER}`,
     load: async () => (await import('./revoke.ts')).revoke,
   },
   {
+    name: 'held',
+    summary: 'list the mail that a rule held, let it go or send it back',
+    help: `sealpost held list ORG [--json] --config FILE
+sealpost held show ORG ID [--json] --config FILE
+sealpost held release ORG ID [--reason TEXT] --config FILE
+sealpost held return ORG ID --reason TEXT --config FILE
+
+A rule with "then: hold" keeps a mail, sealed, until an officer decides. list shows what waits, oldest first: who wrote to whom, and until when; what is
+in it only its sender and its recipients can tell. release lets it go: its gateway delivers it, and its time to live begins. return sends it
+back: nobody will ever open it, and its sender gets your reason to read. Nobody decides, and it goes back by itself. All of it goes into the log.
+
+  --reason TEXT     why, 1 to 512 characters
+  --json            the same for a program
+${OFFICER}`,
+    load: async () => (await import('./held.ts')).held,
+  },
+  {
     name: 'clock',
     summary: 'tell the key server that its clock is right after a jump',
     help: `sealpost clock accept --reason TEXT --config FILE

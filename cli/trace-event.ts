@@ -20,6 +20,14 @@ export function eventOf(record: AuditRecord, naming: Naming, again: boolean): st
       return judged(record, naming, again)
     case 'confirmed':
       return `handing it to the next hop for ${list(record.recipients.map(naming.person))}`
+    case 'held':
+      return `HELD at gateway ${record.gateway} for ${list(record.recipients.map(naming.person))}, until an officer decides, ${record.until} at the latest`
+    case 'let-go':
+      return `LET GO by ${actor(record.by, naming)}: ${record.reason}; can be opened until ${record.expiresAt}`
+    case 'returned':
+      return `SENT BACK by ${actor(record.by, naming)}: ${record.reason}`
+    case 'hold-refused':
+      return `not ${record.asked === 'release' ? 'let go' : 'sent back'}, as ${actor(record.by, naming)} asked for: ${record.reason}`
     case 'confirm-refused':
       return `not handed on: ${record.reason}`
     case 'outcome':
@@ -90,6 +98,7 @@ function actor(by: RecordOf<'revoked'>['by'], naming: Naming): string {
 const reasons: Readonly<Record<string, string>> = {
   revoked: 'it is revoked',
   expired: 'it has expired',
+  held: 'it is held, and not sent yet',
   'denied-by-rule': 'the policy denies it',
   'stronger-proof-needed': 'a stronger proof is needed',
   'too-many': 'too many opened within an hour',

@@ -37,17 +37,27 @@ export function rowLine(row: EnvelopeRow, recipients: readonly string[]): string
   )
 }
 
-const verdictWords = { seal: 'sealed', pass: 'passed unsealed', refuse: 'refused' } as const
+const verdictWords = { seal: 'sealed', pass: 'passed unsealed', refuse: 'refused', hold: 'held' } as const
 
-function standing({ verdict, revoked, shredded, confirmed, expires }: Story, now: number): string {
+function standing(story: Story, now: number): string {
+  const { verdict, revoked, shredded, confirmed, expires } = story
   if (verdict === 'refuse') return 'nothing left the house; the sender was told why at once'
   if (confirmed === null) return 'not handed to the next hop yet'
   if (verdict === 'pass') return 'gone on as it came; it opens like any mail, and nothing is recorded of that'
   if (revoked !== null) return `revoked ${moment(revoked)} UTC: nobody can open it any more`
+  if (verdict === 'hold') return heldWords(story)
   if (expires !== null && Date.parse(expires) <= now)
     return `expired ${moment(expires)} UTC: nobody can open it any more`
   if (shredded !== null) return `its key was destroyed ${moment(shredded)} UTC`
   return expires === null ? 'can be opened' : `can be opened until ${moment(expires)} UTC`
+}
+
+/** Let go, it is a sealed one like any other. */
+function heldWords({ shredded, expires, recipients }: Story): string {
+  const isBack = shredded !== null || recipients.every(({ state }) => state === 'failed')
+  if (isBack) return 'sent back to its sender; nobody can open it'
+  const until = expires === null ? '' : `, until ${moment(expires)} UTC`
+  return `held for an officer to decide${until}; nobody can open it meanwhile`
 }
 
 function recipientWords(recipient: RecipientStory, story: Story): string {
@@ -56,6 +66,7 @@ function recipientWords(recipient: RecipientStory, story: Story): string {
 
 function deliveryWords({ state, answer }: RecipientStory, { verdict, rule }: Story): string {
   if (verdict === 'refuse') return `refused here by rule "${rule}"`
+  if (verdict === 'hold') return state === 'failed' ? 'never sent' : 'not sent yet'
   const said = answer === null ? '' : ` ${moment(answer.at)} (${answer.text ?? answer.status})`
   switch (state) {
     case 'sent':

@@ -17,13 +17,15 @@ export type Tally = {
   readonly sentBefore: EnvelopeId[]
   /** Envelopes of recipients whose copy lies in our spool, since now or before. */
   readonly spooled: EnvelopeId[]
+  /** Envelopes of recipients whose copy waits for an officer, since now or before. */
+  readonly held: EnvelopeId[]
   /** Recipients refused, and bounced, before. */
   failedBefore: number
   busy: number
 }
 
 export function emptyTally(): Tally {
-  return { sent: [], failed: [], deferred: [], sentBefore: [], spooled: [], failedBefore: 0, busy: 0 }
+  return { sent: [], failed: [], deferred: [], sentBefore: [], spooled: [], held: [], failedBefore: 0, busy: 0 }
 }
 
 /** Notes a recipient whose copy the key server knows, and maybe our spool; true if there is something to deliver. */
@@ -41,6 +43,9 @@ export function noteState(tally: Tally, id: EnvelopeId, state: CopyState, spoole
       return false
     case 'failed':
       tally.failedBefore += 1
+      return false
+    case 'held':
+      tally.held.push(id)
       return false
     case 'busy':
       tally.busy += 1
@@ -63,7 +68,7 @@ export function settle(tally: Tally, incident: string): Settlement {
   if (late !== undefined) return { kind: 'again', answer: deferredAnswer(late, incident) }
   if (tally.busy > 0) return { kind: 'again', answer: answerTo(new GatewayError('busy'), incident) }
   const [refused] = tally.failed
-  const accepted = tally.sent.length + tally.sentBefore.length + tally.spooled.length
+  const accepted = tally.sent.length + tally.sentBefore.length + tally.spooled.length + tally.held.length
   if (accepted === 0) return { kind: 'refused', answer: refusedAnswer(refused?.result, incident) }
   return { kind: 'done', answer: acceptedAnswer(tally), bounce: refused !== undefined }
 }
@@ -85,12 +90,23 @@ function refusedAnswer(result: RecipientResult | undefined, incident: string): A
 }
 
 function acceptedAnswer(tally: Tally): Answer {
-  const ids = [...new Set([...tally.sent.map((one) => one.id), ...tally.spooled, ...tally.sentBefore])]
-  const [last] = tally.sent.slice(-1)
-  const kept = tally.spooled.length > 0 ? 'kept here, delivery goes on' : 'sent in an earlier attempt'
-  const said = last === undefined ? kept : `next hop: ${answerLine(last.result)}`
+  const { sent, spooled, sentBefore, held } = tally
+  const ids = [...new Set([...sent.map((one) => one.id), ...spooled, ...sentBefore, ...held])]
+  const said = [...deliveryWords(tally), ...heldWords(held)].join('; ')
   const more = ids.length > 1 ? ` and ${ids.length - 1} more` : ''
   return { code: 250, status: '2.0.0', text: short(`envelope ${ids[0]}${more}; ${said}`) }
+}
+
+function deliveryWords({ sent, spooled, sentBefore }: Tally): string[] {
+  const [last] = sent.slice(-1)
+  if (last !== undefined) return [`next hop: ${answerLine(last.result)}`]
+  if (spooled.length > 0) return ['kept here, delivery goes on']
+  return sentBefore.length > 0 ? ['sent in an earlier attempt'] : []
+}
+
+function heldWords(held: readonly EnvelopeId[]): string[] {
+  const ids = [...new Set(held)]
+  return ids.length === 0 ? [] : [`held until an officer decides: ${ids.join(', ')}`]
 }
 
 /** RFC 5321 4.5.3.1.5 grants a reply line 512 octets. */

@@ -43,6 +43,11 @@ export function clientIn(request: FastifyRequest): Client {
   return request.client
 }
 
+/** An officer as records name one. */
+export function byOfficer({ name }: Client) {
+  return { role: 'officer', person: null, name } as const
+}
+
 /** The one `sealpost:<kind>:<name>` URI among a certificate's subject alternative names, null if there is none or more than one. */
 export function parseSubjectAltName(text: string | undefined): Pick<Client, 'kind' | 'name'> | null {
   const uris = (text ?? '').split(', ').filter((part) => part.startsWith('URI:sealpost:'))

@@ -91,6 +91,7 @@ async function isKnown(tx: Tx, { id, sealed }: ConfirmRequest): Promise<boolean>
 
 function judgeEnvelope(envelope: Envelope, request: ConfirmRequest, now: number): Refused | null {
   if (envelope.kind === 'refuse') return refused('conflict', 'What was refused is not delivered.')
+  if (envelope.kind === 'hold') return refused('conflict', 'What is held is delivered when an officer has let it go.')
   if ((envelope.kind === 'seal') !== (request.sealed !== undefined)) {
     return refused('bad-request', 'A sealing goes with a sealed envelope, and only with one.')
   }

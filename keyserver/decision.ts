@@ -25,6 +25,7 @@ export type ReleaseDecision =
       readonly code:
         | 'revoked'
         | 'expired'
+        | 'held'
         | 'stronger-proof-needed'
         | 'denied-by-rule'
         | 'too-many'
@@ -34,12 +35,12 @@ export type ReleaseDecision =
       readonly detail: string
       /** The rule that refused, null where code above the policy did. */
       readonly rule: string | null
-      /** When it expired or was revoked. */
+      /** When it expired or was revoked, or since when it is held. */
       readonly at: number | null
     }
 
 /**
- * Whether a person who is a recipient or the sender of a confirmed envelope gets its key: revocation, expiry, the terms' proof, the rules,
+ * Whether a person who is a recipient or the sender of a confirmed envelope gets its key: revocation, expiry, being held, the terms' proof, the rules,
  * the budget, in this order (DESIGN.md, life of an open). Pure: the same question has the same answer, before the transaction and in it.
  */
 export function decideRelease(question: ReleaseQuestion): ReleaseDecision {

@@ -53,6 +53,7 @@ const titles: Readonly<Record<ProblemCode, string>> = {
   'policy-not-active': 'The decision was taken under a policy that is not in force.',
   conflict: 'This cannot be done in the present state.',
   'already-sent': 'The recipient has had this message.',
+  held: 'The message has not been sent yet.',
   'code-expired': 'The code can no longer be used. Ask for a new one.',
   expired: 'The message has expired.',
   revoked: 'The message was revoked.',

@@ -7,6 +7,7 @@ import type { Parts } from './parts.ts'
 import { answerProblems, newRequestId } from './problems.ts'
 import { feedRoutes } from './routes-feed.ts'
 import { bulkRoutes } from './routes-gateway.ts'
+import { heldRoutes } from './routes-held.ts'
 import { officerRoutes } from './routes-officer.ts'
 import { traceRoutes } from './traced.ts'
 
@@ -37,6 +38,7 @@ export async function createGatewayApp(parts: Parts, tracer: Tracer): Promise<Fa
   bulkRoutes(app, parts)
   feedRoutes(app, parts)
   officerRoutes(app, parts)
+  heldRoutes(app, parts)
   app.get('/openapi.json', { schema: { hide: true }, config: { auth: 'gateway' } }, async () => app.swagger())
   await app.ready()
   return app

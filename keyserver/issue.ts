@@ -65,8 +65,11 @@ function examine(parts: Parts, caller: Caller, request: IssueRequest): (Ask & { 
   if (policy === null || policy.hash !== request.policyHash) {
     return refused('policy-not-active', 'Fetch the policy in force and decide again.')
   }
-  if ((request.verdict === 'seal') !== (request.terms !== undefined)) {
-    return refused('bad-request', 'Terms go with the verdict seal, and only with it.')
+  if (isSealed(request.verdict) !== (request.terms !== undefined)) {
+    return refused('bad-request', 'Terms go with the verdicts seal and hold, and only with them.')
+  }
+  if ((request.verdict === 'hold') !== (request.holdSeconds !== undefined)) {
+    return refused('bad-request', 'A time to decide goes with the verdict hold, and only with it.')
   }
   if (request.terms !== undefined && request.terms.ttlSeconds > policy.capSeconds) {
     return refused('bad-request', `The time to live is above the organization's cap of ${policy.capSeconds} s.`)
@@ -84,9 +87,18 @@ function examine(parts: Parts, caller: Caller, request: IssueRequest): (Ask & { 
   return { kind: 'ask', request, sender, recipients }
 }
 
+function isSealed(verdict: IssueRequest['verdict']): boolean {
+  return verdict === 'seal' || verdict === 'hold'
+}
+
+/** What is held ends when nobody has decided in time; its time to live begins when it is let go. */
+function endOf({ terms, holdSeconds }: IssueRequest, now: number): number | null {
+  return terms === undefined ? null : now + (holdSeconds ?? terms.ttlSeconds) * 1000
+}
+
 async function bucketFor(parts: Parts, request: IssueRequest, now: number): Promise<Bucket | null> {
-  if (request.terms === undefined) return null
-  return await parts.keyring.currentBucket(request.org, now + request.terms.ttlSeconds * 1000)
+  const end = endOf(request, now)
+  return end === null ? null : await parts.keyring.currentBucket(request.org, end)
 }
 
 type Means = { readonly bucket: Bucket | null; readonly persons: Persons; readonly now: number }
@@ -109,7 +121,7 @@ async function settle(
       fresh.push(recipient)
       continue
     }
-    const state = verdict.kind === 'busy' ? 'busy' : verdict.state
+    const state = verdict.kind === 'busy' || verdict.kind === 'held' ? verdict.kind : verdict.state
     const group = old.get(found.envelope.id) ?? { envelope: found.envelope, recipients: [] }
     group.recipients.push({ address: found.recipient.address, state })
     old.set(found.envelope.id, group)
@@ -138,7 +150,9 @@ async function lookUp(tx: Tx, request: IssueRequest, retryKey: string | null, no
   if (retryKey === null || request.verdict === 'refuse') return null
   const recipient = await tx.envelopes.retried(request.org, retryKey, now - RETRY_MEMORY)
   const envelope = recipient === null ? null : await tx.envelopes.find(recipient.envelope)
-  return recipient === null || envelope === null ? null : { recipient, envelope }
+  if (recipient === null || envelope === null) return null
+  const mayBeLetGo = envelope.kind === 'seal' && request.verdict !== 'seal'
+  return { recipient, envelope, letGo: mayBeLetGo && (await tx.holds.find(envelope.id)) !== null }
 }
 
 async function add(
@@ -164,7 +178,7 @@ async function add(
     policyHash: request.policyHash,
     terms,
     termsHash: terms === null ? null : termsHash(request.policyHash, terms),
-    expiresAt: terms === null ? null : now + terms.ttlSeconds * 1000,
+    expiresAt: endOf(request, now),
     bucket: bucket?.id ?? null,
     sealedSecret:
       bucket === null || secret === null ? null : sealSecret(bucket.key, secret, { ...context, bucket: bucket.id }),
@@ -191,12 +205,12 @@ async function add(
   return {
     envelope: made,
     secret,
-    send: request.verdict === 'seal',
+    send: isSealed(request.verdict),
     recipients: recipients.map(({ address }) => ({ address, state })),
   }
 }
 
-const recordKinds = { seal: 'issued', pass: 'passed', refuse: 'refused-mail' } as const
+const recordKinds = { seal: 'issued', hold: 'issued', pass: 'passed', refuse: 'refused-mail' } as const
 
 function record(
   { journal }: Parts,

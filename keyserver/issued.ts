@@ -18,7 +18,8 @@ export type Settled = {
 export async function present(parts: Parts, { envelope, secret, send, recipients }: Settled): Promise<IssuedEnvelope> {
   const issuedAt = new Date(envelope.issuedAt).toISOString()
   const listed = recipients.map(({ address, state }) => ({ address, state }))
-  if (!send || envelope.kind !== 'seal') return { id: envelope.id, issuedAt, key: null, recipients: listed }
+  if (!send || envelope.kind === 'pass' || envelope.kind === 'refuse')
+    return { id: envelope.id, issuedAt, key: null, recipients: listed }
   const { org, termsHash: hash, expiresAt } = envelope
   if (hash === null || expiresAt === null) throw new Error('a sealed envelope without terms')
   const dataKey = randomBytes(32)

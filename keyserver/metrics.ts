@@ -12,6 +12,7 @@ export type HistogramName = keyof typeof histograms
 const counters = {
   sealpost_issued_total: 'Envelopes issued, by verdict.',
   sealpost_confirmed_total: 'Deliveries confirmed.',
+  sealpost_holds_total: 'Mails held, let go and sent back, by event.',
   sealpost_outcomes_total: 'Outcomes reported, by outcome.',
   sealpost_releases_total: 'Keys released.',
   sealpost_refusals_total: 'Requests refused, by code.',

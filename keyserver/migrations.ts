@@ -5,7 +5,10 @@ import { LOG_TABLES } from '../audit/schema.ts'
 /** The steps from an empty SQLite database to today's, in the order of their numbers. A released step is never changed. */
 export const migrations: MigrationProvider = {
   getMigrations: async () =>
-    ({ '0001-spine': { up: spine }, '0002-log': { up: log } }) satisfies Record<string, Migration>,
+    ({ '0001-spine': { up: spine }, '0002-log': { up: log }, '0003-hold': { up: hold } }) satisfies Record<
+      string,
+      Migration
+    >,
 }
 
 const SPINE = `
@@ -60,12 +63,24 @@ create table person (org text not null, address text not null, pseudonym text no
 create table meta (name text primary key, value text not null) without rowid;
 `
 
+const HOLD = `
+create table hold (
+  envelope integer primary key references envelope (seq), state text not null, at integer not null, until integer not null,
+  decided_at integer, officer text, reason text
+);
+create index hold_waiting on hold (at) where state = 'held';
+`
+
 async function spine(db: Kysely<unknown>): Promise<void> {
   await run(db, SPINE)
 }
 
 async function log(db: Kysely<unknown>): Promise<void> {
   await run(db, LOG_TABLES)
+}
+
+async function hold(db: Kysely<unknown>): Promise<void> {
+  await run(db, HOLD)
 }
 
 async function run(db: Kysely<unknown>, statements: string): Promise<void> {

@@ -7,8 +7,13 @@ export function refusalOf(life: Exclude<Life, { kind: 'living' }>): KeyServerErr
   return new KeyServerError(life.kind, { detail: wordsFor(life.kind), at: rfc3339(life.at) })
 }
 
-export function wordsFor(kind: 'revoked' | 'expired'): string {
-  return kind === 'revoked'
-    ? 'The sender has revoked this message. Nobody can open it any more.'
-    : 'This message has expired. Please ask the sender to send it again.'
+export function wordsFor(kind: Exclude<Life['kind'], 'living'>): string {
+  switch (kind) {
+    case 'revoked':
+      return 'The sender has revoked this message. Nobody can open it any more.'
+    case 'expired':
+      return 'This message has expired. Please ask the sender to send it again.'
+    case 'held':
+      return 'This message has not been sent yet: the organization of its sender looks at it first. You get it by mail once it is let go.'
+  }
 }

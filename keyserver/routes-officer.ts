@@ -1,7 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import { ClockAccepted, ClockAcceptRequest, OfficerRevokeRequest, Revoked } from '../protocol/gateway-api.ts'
 import type { OrgId } from '../protocol/identifiers.ts'
-import { type Client, clientIn } from './client.ts'
+import { byOfficer, type Client, clientIn } from './client.ts'
 import { KeyServerError } from './error.ts'
 import { nobody } from './journal.ts'
 import type { Parts } from './parts.ts'
@@ -57,7 +57,7 @@ async function revokeByOfficer(
   }
   const revokedAt = await parts.store.transact(async (tx) => {
     const envelope = await tx.envelopes.find(id)
-    if (envelope === null || envelope.org !== org || envelope.kind !== 'seal') {
+    if (envelope === null || envelope.org !== org || (envelope.kind !== 'seal' && envelope.kind !== 'hold')) {
       parts.journal.append(tx, org, nobody, () => ({
         ...head,
         kind: 'revoke-refused',
@@ -102,8 +102,4 @@ async function acceptClock(parts: Parts, officer: Client, reason: string, reques
   })
   clock.accept()
   return { now: new Date(clock.now()).toISOString() }
-}
-
-function byOfficer({ name }: Client) {
-  return { role: 'officer', person: null, name } as const
 }

@@ -1,6 +1,7 @@
 import type { FastifyBaseLogger } from 'fastify'
 import type { AuditRecord } from '../audit/kinds.ts'
 import type { OrgId } from '../protocol/identifiers.ts'
+import { endUndecided } from './hold-decision.ts'
 import { nobody } from './journal.ts'
 import { openSecret, sealSecret } from './keyring.ts'
 import type { Parts } from './parts.ts'
@@ -16,7 +17,7 @@ const BATCH = 200
 const DAY = 86_400_000
 
 /**
- * Destroys what has expired, was revoked or withdrawn, or died unconfirmed; refusing such envelopes is the release's own affair, and needs no shredder.
+ * Destroys what has expired (what was held till then goes back to its sender), was revoked or withdrawn, or died unconfirmed; refusing such envelopes is the release's own affair, and needs no shredder.
  * Revoked secrets are final when their bucket has been rekeyed, once a day; expired ones when their day's key goes, `graceDays` after its end.
  */
 export function createShredder(parts: Parts): Shredder {
@@ -45,12 +46,14 @@ export function createShredder(parts: Parts): Shredder {
   }
 }
 
-async function shredSome({ store, clock, journal }: Parts): Promise<number> {
+async function shredSome(parts: Parts): Promise<number> {
+  const { store, clock, journal } = parts
   return await store.transact(async (tx) => {
     const now = clock.now()
     const doomed = await tx.envelopes.doomed(now, BATCH)
     for (const envelope of doomed) {
       const cause = causeOf(envelope, now)
+      if (envelope.kind === 'hold' && cause === 'expired') await endUndecided(parts, tx, envelope, now)
       const head = { time: new Date(now).toISOString(), request: null, envelope: envelope.id } as const
       const first: AuditRecord | null =
         cause === 'expired'

@@ -2,7 +2,7 @@ import type { Terms } from '../protocol/gateway-api.ts'
 import type { Address, EnvelopeId, OrgId } from '../protocol/identifiers.ts'
 import type { Envelope, Reads } from './store.ts'
 
-/** An envelope that was sealed and confirmed: what it needs for that is there. */
+/** An envelope that was sealed and confirmed, or confirmed as held: what it needs for that is there. */
 export type SealedEnvelope = Envelope & {
   readonly terms: Terms
   readonly termsHash: string
@@ -18,6 +18,8 @@ export type Life =
   | { readonly kind: 'living' }
   | { readonly kind: 'revoked'; readonly at: number }
   | { readonly kind: 'expired'; readonly at: number }
+  /** Not sent yet: an officer has to let it go. `at`: since when. */
+  | { readonly kind: 'held'; readonly at: number }
 
 /**
  * What this address is to this envelope, or null for a stranger: unknown, unconfirmed, another organization's and somebody else's
@@ -41,11 +43,14 @@ export async function standingOf(
 export function lifeOf(envelope: SealedEnvelope, now: number): Life {
   if (envelope.revokedAt !== null) return { kind: 'revoked', at: envelope.revokedAt }
   if (envelope.expiresAt <= now) return { kind: 'expired', at: envelope.expiresAt }
-  return envelope.shreddedAt === null ? { kind: 'living' } : { kind: 'expired', at: envelope.shreddedAt }
+  if (envelope.shreddedAt !== null) return { kind: 'expired', at: envelope.shreddedAt }
+  return envelope.kind === 'hold' ? { kind: 'held', at: envelope.confirmedAt } : { kind: 'living' }
 }
 
 function asSealed(envelope: Envelope): SealedEnvelope | null {
   const { terms, termsHash, expiresAt, bucket, confirmedAt } = envelope
   if (terms === null || termsHash === null || expiresAt === null || bucket === null || confirmedAt === null) return null
-  return envelope.kind === 'seal' ? { ...envelope, terms, termsHash, expiresAt, bucket, confirmedAt } : null
+  return envelope.kind === 'seal' || envelope.kind === 'hold'
+    ? { ...envelope, terms, termsHash, expiresAt, bucket, confirmedAt }
+    : null
 }

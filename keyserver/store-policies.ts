@@ -50,7 +50,7 @@ export function changeStatements(db: Kysely<Tables>): (run: Run) => ChangeFeed {
         .orderBy('cursor')
         .limit(slot('limit')) as never,
   )
-  const add = statement<{ id: string; kind: 'shredded' | 'revoked'; at: number }, unknown>((slot) =>
+  const add = statement<{ id: string; kind: Tables['change']['kind']; at: number }, unknown>((slot) =>
     db
       .insertInto('change')
       .columns(['gateway', 'envelope', 'kind', 'at'])

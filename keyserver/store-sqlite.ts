@@ -10,6 +10,7 @@ import type { Room } from './room.ts'
 import type { Run } from './statement.ts'
 import type { AuditLog, Store, Tx, Urgency } from './store.ts'
 import { envelopeStatements } from './store-envelopes.ts'
+import { holdStatements } from './store-holds.ts'
 import { type LogRows, logStatements, resumptions } from './store-log.ts'
 import { changeStatements, metaStatements, peopleStatements, policyStatements } from './store-policies.ts'
 import { challengeStatements, counterStatements, sessionStatements } from './store-sessions.ts'
@@ -114,6 +115,7 @@ type Bind = (run: Run, audit: AuditLog) => Tx
 
 function binder(db: Kysely<Tables>): Bind {
   const envelopes = envelopeStatements(db)
+  const holds = holdStatements(db)
   const challenges = challengeStatements(db)
   const sessions = sessionStatements(db)
   const counters = counterStatements(db)
@@ -123,6 +125,7 @@ function binder(db: Kysely<Tables>): Bind {
   const meta = metaStatements(db)
   return (run, audit) => ({
     envelopes: envelopes(run),
+    holds: holds(run),
     challenges: challenges(run),
     sessions: sessions(run),
     counters: counters(run),

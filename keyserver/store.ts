@@ -1,6 +1,6 @@
 import type { SignerKey } from '../audit/checkpoint.ts'
 import type { CheckpointRow, Entry } from '../audit/writer.ts'
-import type { CopyState, Terms } from '../protocol/gateway-api.ts'
+import type { Terms } from '../protocol/gateway-api.ts'
 import type { Address, EnvelopeId, OrgId } from '../protocol/identifiers.ts'
 
 /**
@@ -37,6 +37,7 @@ export interface Store {
 
 export type Tx = {
   readonly envelopes: Envelopes
+  readonly holds: Holds
   readonly challenges: Challenges
   readonly sessions: Sessions
   readonly counters: Counters
@@ -49,6 +50,7 @@ export type Tx = {
 
 export type Reads = {
   readonly envelopes: Pick<Envelopes, 'find' | 'recipient' | 'recipients' | 'copies' | 'copy'>
+  readonly holds: Pick<Holds, 'find' | 'waiting'>
   readonly challenges: Pick<Challenges, 'find'>
   readonly sessions: Pick<Sessions, 'find'>
   readonly counters: Pick<Counters, 'count'>
@@ -61,14 +63,16 @@ export type Reads = {
 export type Envelope = {
   readonly id: EnvelopeId
   readonly org: OrgId
-  readonly kind: 'seal' | 'pass' | 'refuse'
+  /** `hold` until it is let go; then it is `seal`. */
+  readonly kind: 'seal' | 'pass' | 'refuse' | 'hold'
   /** The proven sender, null for `<>`. */
   readonly sender: Address | null
   readonly rule: string
   readonly policyHash: string
-  /** Null except with `seal`; so are the five below it. */
+  /** Null except with `seal` and `hold`; so are the five below it. */
   readonly terms: Terms | null
   readonly termsHash: string | null
+  /** With `hold`: when an officer must have decided. */
   readonly expiresAt: number | null
   /** The bucket whose key seals the secret. */
   readonly bucket: string | null
@@ -119,7 +123,7 @@ export interface Envelopes {
   recipients(id: EnvelopeId): Promise<readonly Recipient[]>
   /** The recipient's copy that a retry key of this organization stands for, if it is younger than `since`. */
   retried(org: OrgId, retryKey: string, since: number): Promise<Recipient | null>
-  setRecipient(id: EnvelopeId, address: Address, state: Exclude<CopyState, 'busy'>, lease: Lease | null): Promise<void>
+  setRecipient(id: EnvelopeId, address: Address, state: Recipient['state'], lease: Lease | null): Promise<void>
   /** Notes that a delivery to them ended without an answer. For good. */
   doubt(id: EnvelopeId, address: Address): Promise<void>
   confirm(id: EnvelopeId, at: number): Promise<void>
@@ -145,6 +149,32 @@ export interface Envelopes {
   settle(org: OrgId, bucket: string): Promise<void>
   /** Forgets retry keys older than `before`. */
   forgetRetries(before: number): Promise<void>
+}
+
+/** That an envelope was held, and what was decided. */
+export type Hold = {
+  readonly envelope: EnvelopeId
+  readonly state: 'held' | 'let-go' | 'returned'
+  readonly at: number
+  /** When it goes back, if nobody has decided. */
+  readonly until: number
+  /** Null while nobody has; its officer is null where the time ran out. */
+  readonly decided: { readonly at: number; readonly officer: string | null; readonly reason: string } | null
+}
+
+export interface Holds {
+  find(id: EnvelopeId): Promise<Hold | null>
+  /**
+   * The envelope is held for these recipients from `at` on. Retry keys of its other recipients are forgotten: what is kept is not for them, and
+   * their mail gets an envelope of its own.
+   */
+  add(id: EnvelopeId, at: number, until: number, recipients: readonly Address[]): Promise<void>
+  /** Envelopes of an organization that live and nobody has decided on, oldest first. */
+  waiting(org: OrgId, now: number, limit: number): Promise<readonly Hold[]>
+  /** Notes the decision on what is held. */
+  decide(id: EnvelopeId, state: 'let-go' | 'returned', decided: NonNullable<Hold['decided']>): Promise<void>
+  /** Makes a sealed envelope of a held one. */
+  letGo(id: EnvelopeId, expiresAt: number, bucket: string, sealedSecret: Uint8Array): Promise<void>
 }
 
 /** A one-time code that was asked for. `id` is what the page holds; the code itself stands nowhere. */
@@ -215,7 +245,11 @@ export interface PolicyTexts extends PolicyReads {
   activate(policy: PolicyText): Promise<void>
 }
 
-export type Change = { readonly cursor: number; readonly id: EnvelopeId; readonly kind: 'shredded' | 'revoked' }
+export type Change = {
+  readonly cursor: number
+  readonly id: EnvelopeId
+  readonly kind: 'shredded' | 'revoked' | 'let-go' | 'returned'
+}
 
 export interface ChangeFeed {
   /** What happened to envelopes of which this gateway confirmed a copy, oldest first. */

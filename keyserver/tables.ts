@@ -10,7 +10,7 @@ export type Tables = {
     seq: Generated<number>
     id: string
     org: string
-    kind: 'seal' | 'pass' | 'refuse'
+    kind: 'seal' | 'pass' | 'refuse' | 'hold'
     sender: string | null
     rule: string
     policy_hash: string
@@ -44,8 +44,23 @@ export type Tables = {
     doubt: Generated<number>
   }
   copy: { envelope: number; digest: string; sealed_size: number; plain_size: number; gateway: string; at: number }
+  hold: {
+    envelope: number
+    state: 'held' | 'let-go' | 'returned'
+    at: number
+    until: number
+    decided_at: number | null
+    officer: string | null
+    reason: string | null
+  }
   retry: { org: string; key: string; envelope: number; address: string; at: number }
-  change: { cursor: Generated<number>; gateway: string; envelope: string; kind: 'shredded' | 'revoked'; at: number }
+  change: {
+    cursor: Generated<number>
+    gateway: string
+    envelope: string
+    kind: 'shredded' | 'revoked' | 'let-go' | 'returned'
+    at: number
+  }
   stirred: { org: string; bucket: string }
   challenge: {
     id: string

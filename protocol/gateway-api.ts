@@ -7,17 +7,17 @@ import { type Address, type EnvelopeId, type OrgId, patterns } from './identifie
  */
 
 const closed = { additionalProperties: false } as const
-const Org = Type.Unsafe<OrgId>({ type: 'string', pattern: patterns.orgId, maxLength: 253 })
-const Id = Type.Unsafe<EnvelopeId>({ type: 'string', pattern: patterns.envelopeId })
-const Mailbox = Type.Unsafe<Address>({ type: 'string', minLength: 3, maxLength: 320 })
-const Sha256 = Type.String({ pattern: patterns.sha256, description: 'SHA-256, base64url' })
+export const Org = Type.Unsafe<OrgId>({ type: 'string', pattern: patterns.orgId, maxLength: 253 })
+export const Id = Type.Unsafe<EnvelopeId>({ type: 'string', pattern: patterns.envelopeId })
+export const Mailbox = Type.Unsafe<Address>({ type: 'string', minLength: 3, maxLength: 320 })
+export const Sha256 = Type.String({ pattern: patterns.sha256, description: 'SHA-256, base64url' })
 const RuleName = Type.String({ minLength: 1, maxLength: 128 })
-const Size = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER })
+export const Size = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER })
 
 /** What was promised at issue and what no later rule can loosen. */
 export const Terms = Type.Object(
   {
-    /** Time to live from issue, seconds. */
+    /** Time to live from issue, or of what was held from when it was let go; seconds. */
     ttlSeconds: Type.Integer({ minimum: 60, maximum: 10 * 366 * 86_400 }),
     /** The weakest proof of the address that opens it. */
     proof: Type.Literal('code'),
@@ -28,19 +28,22 @@ export type Terms = Static<typeof Terms>
 
 /**
  * POST /v1/issue, one item: one message, one verdict, the recipients that share it.
- * `seal` asks for an envelope; `pass` and `refuse` are recorded, and `pass` gets an id under which its outcomes are kept.
+ * `seal` asks for an envelope; `pass` and `refuse` are recorded, and `pass` gets an id under which its outcomes are kept. `hold` asks for an
+ * envelope that nobody can open until an officer lets it go; it is confirmed as held (hold-api.ts).
  */
 export const IssueRequest = Type.Object(
   {
     org: Org,
     /** Hex SHA-256 of the policy text that the verdict was taken under; one that is not active answers `policy-not-active`. */
     policyHash: Type.String({ pattern: '^[0-9a-f]{64}$' }),
-    verdict: Type.Union([Type.Literal('seal'), Type.Literal('pass'), Type.Literal('refuse')]),
+    verdict: Type.Union([Type.Literal('seal'), Type.Literal('pass'), Type.Literal('refuse'), Type.Literal('hold')]),
     rule: RuleName,
     /** The proven sender: MAIL FROM, or null for `<>`. */
     sender: Type.Union([Mailbox, Type.Null()]),
-    /** Required with `seal`, absent otherwise. */
+    /** Required with `seal` and `hold`, absent otherwise. */
     terms: Type.Optional(Terms),
+    /** How long an officer has to decide, seconds. Required with `hold`, absent otherwise. */
+    holdSeconds: Type.Optional(Type.Integer({ minimum: 60, maximum: 31 * 86_400 })),
     /** HMAC-SHA-256 of the Message-ID under the organization's trace key; null without a Message-ID. */
     messageDigest: Type.Union([Sha256, Type.Null()]),
     recipients: Type.Array(
@@ -61,7 +64,8 @@ export type IssueRequest = Static<typeof IssueRequest>
 
 /**
  * What is known of a recipient's copy. `open`: not sent; `unknown`: an earlier attempt ended without an answer, deliver again;
- * `busy`: another attempt is under way, answer 451; `sent`: done; `failed`: refused for good and bounced, done.
+ * `busy`: another attempt is under way, answer 451; `sent`: done; `failed`: refused for good and bounced, done; `held`: a gateway keeps it, for an
+ * officer to decide or because one has let it go: accepted, nothing to do.
  */
 export const CopyState = Type.Union([
   Type.Literal('open'),
@@ -69,6 +73,7 @@ export const CopyState = Type.Union([
   Type.Literal('busy'),
   Type.Literal('sent'),
   Type.Literal('failed'),
+  Type.Literal('held'),
 ])
 export type CopyState = Static<typeof CopyState>
 
@@ -84,6 +89,7 @@ export const IssuedEnvelope = Type.Object({
       wrappedKey: Type.String(),
       termsHash: Sha256,
       link: Type.String({ description: 'https://<host>/m/<id>' }),
+      /** With `hold`: when an officer must have decided. */
       expiresAt: Type.String(),
     }),
     Type.Null(),
@@ -93,7 +99,7 @@ export const IssuedEnvelope = Type.Object({
 export type IssuedEnvelope = Static<typeof IssuedEnvelope>
 
 /** One item of a bulk answer that was refused: `code` as in {@link problems}. */
-const Refused = Type.Object({ kind: Type.Literal('refused'), code: Type.String(), detail: Type.String() })
+export const Refused = Type.Object({ kind: Type.Literal('refused'), code: Type.String(), detail: Type.String() })
 
 /** A retry may find its recipients spread over several envelopes: each is delivered on its own. */
 export const IssueResult = Type.Union([
@@ -210,7 +216,13 @@ export const Changes = Type.Object({
     Type.Object({
       cursor: Type.Integer(),
       id: Id,
-      kind: Type.Union([Type.Literal('shredded'), Type.Literal('revoked')]),
+      /** `let-go` and `returned` are said of what was held. */
+      kind: Type.Union([
+        Type.Literal('shredded'),
+        Type.Literal('revoked'),
+        Type.Literal('let-go'),
+        Type.Literal('returned'),
+      ]),
     }),
   ),
   next: Type.Integer(),

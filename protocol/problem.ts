@@ -16,6 +16,7 @@ export const problems = {
   'policy-not-active': 409,
   conflict: 409,
   'already-sent': 409,
+  held: 409,
   'code-expired': 410,
   expired: 410,
   revoked: 410,
@@ -39,7 +40,7 @@ export const Problem = Type.Object({
   /** Faults of a request that does not fit its schema: where, and what was expected; never the value that was sent. */
   faults: Type.Optional(Type.Array(Type.Object({ at: Type.String(), expected: Type.String() }))),
   triesLeft: Type.Optional(Type.Integer()),
-  /** When the envelope expired or was revoked, RFC 3339. */
+  /** When the envelope expired or was revoked, or since when it is held, RFC 3339. */
   at: Type.Optional(Type.String()),
   rule: Type.Optional(Type.String()),
   incident: Type.Optional(Type.String({ description: 'names the log entry that holds the cause' })),

@@ -85,6 +85,16 @@ function problemInWords(problem: Problem, address: string | null): Words {
         [],
         note,
       )
+    case 'held':
+      return words(
+        'This message has not been sent yet',
+        [
+          'The organization of its sender looks at it before it leaves. Nothing was used up.',
+          'Once it is let go, you get it by mail, and can open it then.',
+        ],
+        ['try-again'],
+        note,
+      )
     case 'not-for-you':
     case 'not-found':
       return words(

@@ -8,7 +8,7 @@ import { openLogDatabase } from '../../audit/sqlite.ts'
 import { decodeFrontier, encodeFrontier, leafHash, rootOf } from '../../audit/tree.ts'
 import { type LogReport, type VerifyOptions, verifyLog } from '../../audit/verify.ts'
 import type { LeafRow } from '../../audit/writer.ts'
-import { act, type Chest, createChest, ending, life, ORG, START } from './chest.ts'
+import { act, type Chest, createChest, ending, iso, life, ORG, START } from './chest.ts'
 
 type Tearing = { teardown(undo: () => void): void }
 
@@ -250,6 +250,27 @@ t.test('a release after revocation, expiry or shredding is found', async (t) => 
     t.same(rulesOf(t, [issue, confirm, late]), ['rule-broken 2-2'], 'after its time')
     t.same(rulesOf(t, [...life(ORG, START), end, ...life(ORG, START)]), [], 'another envelope')
   }
+})
+
+t.test('a release of what is held, or was sent back, is found; let go, it opens until the new end', async (t) => {
+  const envelope = newPseudonym()
+  const [issue, confirm, release] = life(ORG, START, 1, envelope)
+  if (issue === undefined || confirm?.record.kind !== 'confirmed' || release === undefined) throw new Error('no life')
+  const { kind: _, ...who } = confirm.record
+  const copy = { digest: 'A'.repeat(43), sealedSize: 2000, plainSize: 1000 }
+  const until = iso(START + 3_600_000)
+  const held = { ...confirm, record: { ...who, kind: 'held', copy, until } } as const
+  const head = { time: iso(START), request: null, envelope }
+  const by = { role: 'officer', person: null, name: 'officer1' } as const
+  const expiresAt = '2031-01-01T00:00:00.000Z'
+  const letGo = { record: { ...head, kind: 'let-go', by, reason: 'fine', expiresAt } } as const
+  const returned = { record: { ...head, kind: 'returned', by, reason: 'not fine' } } as const
+  t.same(rulesOf(t, [issue, held, release]), ['rule-broken 2-2'], 'held')
+  t.same(rulesOf(t, [issue, held, returned, release]), ['rule-broken 3-3'], 'sent back')
+  t.same(rulesOf(t, [issue, held, letGo, confirm, release]), [], 'let go')
+  t.same(rulesOf(t, [issue, held, letGo, release]), ['rule-broken 3-3'], 'let go and never delivered')
+  const late = { ...release, record: { ...release.record, time: '2030-06-01T00:00:00.000Z' } }
+  t.same(rulesOf(t, [issue, held, letGo, confirm, late]), [], 'its time began when it was let go')
 })
 
 t.test(

@@ -59,6 +59,7 @@ export type Issue = {
   readonly recipients?: readonly string[]
   readonly ttlSeconds?: number
   readonly confirmed?: boolean
+  readonly kind?: 'seal' | 'hold'
 }
 export type Issued = {
   readonly id: EnvelopeId
@@ -169,6 +170,7 @@ async function issue(parts: Parts, options: Issue): Promise<Issued> {
     recipients = ['bea@example.org'],
     ttlSeconds = 3600,
     confirmed = true,
+    kind = 'seal',
   } = options
   const { store, keyring, clock } = parts
   const id = known(parseEnvelopeId(randomBytes(16).toString('base64url')))
@@ -181,7 +183,7 @@ async function issue(parts: Parts, options: Issue): Promise<Issued> {
     await tx.envelopes.add({
       id,
       org,
-      kind: 'seal',
+      kind,
       sender: sender === null ? null : address(sender),
       rule: 'outside',
       policyHash,

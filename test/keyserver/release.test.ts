@@ -120,6 +120,22 @@ t.test('a proven person is told what happened: revoked before expired, with the 
   t.equal(kinds.filter((kind) => kind === 'revoked').length, 1)
 })
 
+t.test('what is held opens for nobody, and a proven recipient is told that it was not sent yet', async (t) => {
+  const house = await openHouse(t)
+  const { id, wrappedKey } = await house.issue({ kind: 'hold' })
+  for (const who of ['bea@example.org', 'anna@acme.example']) {
+    const person = await house.proven(id, who)
+    const told = { code: 'held', status: 409, detail: /has not been sent yet/, at: /Z$/ }
+    t.match(await refusal(person.releaseKey(id, wrappedKey)), told, who)
+    t.match(await refusal(person.ticket(id)), told, who)
+  }
+  const anna = await house.proven(id, 'anna@acme.example')
+  t.match(await anna.revoke(id), /Z$/, 'its sender can take it back')
+  t.match(await refusal(anna.releaseKey(id, wrappedKey)), { code: 'revoked' })
+  const refused = (await house.records()).filter(({ kind }) => kind === 'release-refused' || kind === 'ticket-refused')
+  t.match(refused[0], { reason: 'held' })
+})
+
 t.test('a rule denies with its own words, and sees who asks for what', async (t) => {
   const house = await openHouse(t)
   const { id, wrappedKey } = await house.issue()
