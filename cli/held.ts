@@ -1,11 +1,15 @@
 import { parseArgs } from 'node:util'
-import { Value } from '@sinclair/typebox/value'
+import type { Static, TSchema } from '@sinclair/typebox'
+import { Ajv } from 'ajv'
 import { HeldList, HeldMail } from '../protocol/hold-api.ts'
 import { type EnvelopeId, type OrgId, parseEnvelopeId, parseOrgId } from '../protocol/identifiers.ts'
 import { formatDuration } from '../rulebook/index.ts'
 import { shieldIds } from './dashed-id.ts'
 import { exits, Failure, type Io, UsageError } from './io.ts'
 import { createOfficer, fieldOf, type Officer, officerOptions } from './officer.ts'
+
+/** More than anybody reads in one go. */
+const MOST = 10_000
 
 const options = { ...officerOptions, reason: { type: 'string' }, json: { type: 'boolean' } } as const
 
@@ -56,31 +60,34 @@ function reasonIn(action: 'release' | 'return', given: string | undefined): stri
 }
 
 async function list(officer: Officer, org: OrgId, json: boolean, io: Io): Promise<number> {
-  const answer = await officer.post('/v1/held/list', { org })
-  if (!Value.Check(HeldList, answer))
-    throw new Failure('The key server answered in a way that this version does not know.')
-  if (json) {
-    io.out(JSON.stringify(answer))
-    return exits.ok
+  const held: HeldMail[] = []
+  for (let more = true; more && held.length < MOST; ) {
+    const answer = read(HeldList, await officer.post('/v1/held/list', { org, skip: held.length }))
+    held.push(...answer.held)
+    more = answer.more && answer.held.length > 0
   }
-  if (answer.held.length === 0) io.out('Nothing is held.')
-  for (const mail of answer.held) io.out(line(mail))
-  if (answer.more) io.out('There is more than was listed: decide on these first.')
+  if (json) io.out(JSON.stringify({ held }))
+  else if (held.length === 0) io.out('Nothing is held.')
+  else for (const mail of held) io.out(line(mail))
   return exits.ok
 }
 
 async function show(officer: Officer, org: OrgId, id: EnvelopeId, json: boolean, io: Io): Promise<number> {
-  const mail = await officer.post('/v1/held/show', { org, id })
-  if (!Value.Check(HeldMail, mail))
-    throw new Failure('The key server answered in a way that this version does not know.')
+  const mail = read(HeldMail, await officer.post('/v1/held/show', { org, id }))
   if (json) io.out(JSON.stringify(mail))
   else for (const [name, value] of Object.entries(summary(mail))) io.out(visible(`${name.padEnd(11)} ${value}`))
   return exits.ok
 }
 
-function line({ id, heldAt, until, sender, recipients, size, rule }: HeldMail): string {
-  const [first = 'nobody', ...others] = recipients
-  const to = others.length === 0 ? first : `${first} and ${others.length} more`
+/** The answer, if it has the form. */
+function read<T extends TSchema>(schema: T, answer: unknown): Static<T> {
+  if (new Ajv({ strict: false }).validate<Static<T>>(schema, answer)) return answer
+  throw new Failure('The key server answered in a way that this version does not know.')
+}
+
+function line({ id, heldAt, until, sender, recipients, recipientCount, size, rule }: HeldMail): string {
+  const [first = 'nobody'] = recipients
+  const to = recipientCount < 2 ? first : `${first} and ${recipientCount - 1} more`
   return visible(`${id}  held ${heldAt}, until ${until}  ${sender ?? '<>'} to ${to}  ${size} octets  by rule "${rule}"`)
 }
 

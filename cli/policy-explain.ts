@@ -60,11 +60,15 @@ export async function explain(argv: readonly string[], io: Io): Promise<number> 
 function worded(verdict: OutboundVerdict): string {
   const by = verdict.rule === 'default' ? 'no rule matches, so by default' : `by rule '${verdict.rule}'`
   if (verdict.kind === 'seal') return `seal for ${formatDuration(verdict.terms.ttlSeconds)}, ${by}${shown(verdict)}`
+  if (verdict.kind === 'hold') {
+    const times = `${formatDuration(verdict.holdSeconds)} for an officer to decide, then for ${formatDuration(verdict.terms.ttlSeconds)}`
+    return `hold, ${times}, ${by}${shown(verdict)}: ${verdict.because}`
+  }
   if (verdict.kind === 'refuse') return `refuse, ${by}: ${verdict.because}`
   return `pass${verdict.tls === undefined ? '' : ' over verified TLS only'}, ${by}`
 }
 
-function shown({ subject, carry }: Extract<OutboundVerdict, { kind: 'seal' }>): string {
+function shown({ subject, carry }: Extract<OutboundVerdict, { kind: 'seal' | 'hold' }>): string {
   return (subject === undefined ? '' : `; subject: ${subject}`) + (carry === undefined ? '' : `; carry: ${carry}`)
 }
 

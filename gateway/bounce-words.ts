@@ -2,8 +2,8 @@ import type { BounceParts } from './bounce.ts'
 import { isTooLarge } from './by-link.ts'
 import { type RecipientResult, replyLine } from './courier.ts'
 
-/** RFC 3464 2.3.3. `relayed`: handed to a next hop that tells nothing further. */
-export type ReportAction = 'failed' | 'delayed' | 'relayed'
+/** `relayed`: handed to a next hop that tells nothing further. `held`: kept until an officer decides; `returned`: it was, and never leaves. */
+export type ReportAction = 'failed' | 'delayed' | 'relayed' | 'held' | 'returned'
 
 export function bounceSubject(action: ReportAction): string {
   switch (action) {
@@ -13,6 +13,10 @@ export function bounceSubject(action: ReportAction): string {
       return 'Your message is delayed'
     case 'relayed':
       return 'Your message was passed on'
+    case 'held':
+      return 'Your message is held'
+    case 'returned':
+      return 'Your message was sent back'
   }
 }
 
@@ -20,26 +24,34 @@ export function bounceSubject(action: ReportAction): string {
 export function bounceWords(parts: BounceParts): string {
   const { action = 'failed' } = parts
   const lines = [
-    ...heading(action),
+    ...heading(parts, action),
     '',
     ...parts.failed.flatMap((result) => [
       `- ${result.recipient}`,
       ...(action === 'failed' ? [`  ${advice(result)}`] : []),
-      ...(result.text === ''
-        ? []
-        : [`  ${result.remote ? `${result.hop ?? parts.nextHop} said` : 'Reason'}: ${replyLine(result)}`]),
+      ...(result.text === '' ? [] : [`  ${reason(parts, action, result)}`]),
       '',
     ]),
     ...ending(parts, action),
     '',
     'Only the header of your message is returned with this notice.',
     '',
-    `The mail gateway of ${parts.organization.replace(/[\p{C}\s]+/gu, ' ').slice(0, 100)} (${parts.org})`,
+    `The mail gateway of ${organizationOf(parts)} (${parts.org})`,
   ]
   return lines.map((line) => wrap(line)).join('\r\n')
 }
 
-function heading(action: ReportAction): readonly string[] {
+function reason({ nextHop }: BounceParts, action: ReportAction, result: RecipientResult): string {
+  // A person's own sentence, without the codes of a mail server.
+  if (action === 'held' || action === 'returned') return `Reason: ${result.text}`
+  return `${result.remote ? `${result.hop ?? nextHop} said` : 'Reason'}: ${replyLine(result)}`
+}
+
+function organizationOf({ organization }: BounceParts): string {
+  return organization.replace(/[\p{C}\s]+/gu, ' ').slice(0, 100)
+}
+
+function heading(parts: BounceParts, action: ReportAction): readonly string[] {
   switch (action) {
     case 'failed':
       return ['Your message could not be delivered to these addresses:']
@@ -47,6 +59,10 @@ function heading(action: ReportAction): readonly string[] {
       return ['Your message has not been delivered to these addresses yet:']
     case 'relayed':
       return ['Your message was passed on to the mail server of these addresses, which', 'will not tell you more:']
+    case 'held':
+      return [`Your message is held: ${organizationOf(parts)} looks at it before it goes to these addresses:`]
+    case 'returned':
+      return ['Your message was held, and is sent back. It did not go to these addresses:']
   }
 }
 
@@ -65,6 +81,19 @@ function ending(parts: BounceParts, action: ReportAction): readonly string[] {
       ]
     case 'relayed':
       return ['You wished to be told.']
+    case 'held':
+      return [
+        'Nobody at these addresses can open it yet. You need not do anything, and',
+        'should not send it again: once it is let go, it is delivered.',
+        ...(parts.until === undefined
+          ? []
+          : [`If nobody has decided until ${parts.until.toUTCString()}, it is sent back.`]),
+      ]
+    case 'returned':
+      return [
+        'Nobody at these addresses can open it, and nobody ever will. If you have',
+        `questions, ask the security officer of ${organizationOf(parts)}.`,
+      ]
   }
 }
 

@@ -7,13 +7,13 @@ import type { HeaderField } from './header.ts'
 import { keepFields, mailDate } from './outgoing-header.ts'
 import { quotedPrintable } from './quoted-printable.ts'
 
-/** What a bounce tells, or a notice of a delay or of a mail passed on: RFC 3464, headers only. */
+/** What a bounce tells, or a notice of a delay, a hold or of a mail passed on: RFC 3464, headers only. */
 export type BounceParts = {
   /** `failed` if absent. */
   readonly action?: ReportAction
   /** What the client wished with MAIL and RCPT (RFC 3461), for Original-Envelope-Id and Original-Recipient. */
   readonly wishes?: DeliveryWishes
-  /** With `delayed`: until when it is tried. */
+  /** With `delayed`: until when it is tried; with `held`: when it goes back. */
   readonly until?: Date
   readonly org: OrgId
   /** The organization's name for people. */
@@ -108,7 +108,7 @@ function status(parts: BounceParts, utf8: boolean): string {
     return [
       ...(original === null ? [] : [`Original-Recipient: ${original}`]),
       `Final-Recipient: ${type(result.recipient)};${result.recipient}`,
-      `Action: ${action}`,
+      `Action: ${rfcActions[action]}`,
       `Status: ${statusOf(action, result)}`,
       ...(result.remote ? [`Remote-MTA: dns;${result.hop ?? parts.nextHop}`] : []),
       ...(result.remote ? [`Diagnostic-Code: smtp;${replyLine(result)}`] : []),
@@ -128,8 +128,17 @@ function status(parts: BounceParts, utf8: boolean): string {
   return message.join('\r\n') + groups.join('\r\n')
 }
 
+/** RFC 3464 2.3.3. */
+const rfcActions = {
+  failed: 'failed',
+  delayed: 'delayed',
+  relayed: 'relayed',
+  held: 'delayed',
+  returned: 'failed',
+} as const
+
 function statusOf(action: ReportAction, { enhanced }: RecipientResult): string {
-  const expected = { failed: 5, delayed: 4, relayed: 2 }[action]
+  const expected = { failed: 5, delayed: 4, relayed: 2 }[rfcActions[action]]
   return new RegExp(`^${expected}\\.\\d{1,3}\\.\\d{1,3}$`).test(enhanced) ? enhanced : `${expected}.0.0`
 }
 

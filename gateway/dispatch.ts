@@ -10,6 +10,7 @@ import type { Egress } from './egress.ts'
 import { type Answer, answerTo, GatewayError } from './error.ts'
 import { readFacts } from './facts.ts'
 import type { HeaderField } from './header.ts'
+import type { Holds } from './holds.ts'
 import type { Intake } from './intake.ts'
 import type { KeyServer } from './key-server.ts'
 import { recogniseHandled } from './loop.ts'
@@ -44,6 +45,7 @@ export type DispatchParts = DeliveryParts & {
   readonly copies: Copies
   readonly spool: Pick<Spool, 'put' | 'tell' | 'holds'>
   readonly tracer: Tracer
+  readonly holds: Pick<Holds, 'keep' | 'remind'>
   readonly now: () => Date
 }
 
@@ -173,10 +175,10 @@ function tellObserved({ metrics, log }: DispatchParts, intake: Intake, observed:
   }
 }
 
-type Fate = Pick<Group, 'rule' | 'terms' | 'recipients'> & { readonly verdict: IssueRequest['verdict'] }
+type Fate = Pick<Group, 'rule' | 'terms' | 'hold' | 'recipients'> & { readonly verdict: IssueRequest['verdict'] }
 
 function refusedGroup(refusal: Refusal): Fate {
-  return { verdict: 'refuse', rule: refusal.rule, terms: null, recipients: refusal.recipients }
+  return { verdict: 'refuse', rule: refusal.rule, terms: null, hold: null, recipients: refusal.recipients }
 }
 
 function requestOf(org: Organization, intake: Intake, policyHash: string, fate: Fate): IssueRequest {
@@ -187,6 +189,7 @@ function requestOf(org: Organization, intake: Intake, policyHash: string, fate: 
     rule: fate.rule,
     sender: intake.sender?.address ?? null,
     ...(fate.terms === null ? {} : { terms: fate.terms }),
+    ...(fate.hold === null ? {} : { holdSeconds: fate.hold.seconds }),
     messageDigest: messageDigest(intake, org.traceKey),
     recipients: fate.recipients.map(({ address }) => ({ address, retryKey: retryKey(intake, address, org.traceKey) })),
   }
@@ -220,8 +223,14 @@ async function deliverEnvelope(
     const state = states.get(address)
     return state !== undefined && noteState(tally, envelope.id, state, parts.spool.holds(envelope.id, address))
   })
+  if ([...states.values()].includes('held')) await parts.holds.remind(envelope.id)
   if (left.length === 0) return
   if (deadline.aborted) throw new GatewayError('out-of-time')
+  if (group.verdict === 'hold') {
+    await parts.holds.keep({ org, intake, group, envelope }, left, voyage.outside)
+    tally.held.push(envelope.id)
+    return
+  }
   const prepared = await how.preparation.prepare({ org, intake, group, envelope })
   try {
     const again = left.some(({ address }) => states.get(address) === 'unknown')

@@ -18,6 +18,9 @@ import { createSmtpCourier, nextHopOf } from './courier-smtp.ts'
 import { createDispatch } from './dispatch.ts'
 import { signingCourier } from './dkim.ts'
 import { createEgress } from './egress.ts'
+import { openHoldFolder } from './hold-folder.ts'
+import { holdReasons, renderHolds } from './hold-metrics.ts'
+import { openHolds } from './holds.ts'
 import { createKeyServer } from './key-server.ts'
 import { createLimits } from './limits.ts'
 import { createListeners, type Wanted } from './listeners.ts'
@@ -88,7 +91,6 @@ export async function startGateway(config: Config, log: Log, now: () => Date = (
   const ids = config.organizations.map((org) => org.id)
   const policies = await createPolicyCache({ organizations: ids, folder: await folderOf('policies'), keyServer, log })
   const copies = await createFolderCopies(config.copies.folder)
-  const changes = createChanges({ folder: config.data, keyServer, copies, log })
   const keys = createSigningKeyRing(() => keyServer.keys())
   const templates = await loadNoticeTemplates()
   const egress = createEgress({
@@ -128,31 +130,42 @@ export async function startGateway(config: Config, log: Log, now: () => Date = (
     lanes: (org) => Math.ceil((config.organizations.find(({ id }) => id === org)?.nextHop.connections ?? 20) * 0.75),
   })
   spool = spooling
-  const dispatch = createDispatch({
-    host: config.name,
-    organizations,
-    policies,
-    keyServer,
-    systemMail: createSystemMail({ keys, now }),
+  const preparing = {
     sealing: traceSealing(
       await createSealing({ folder: join(config.copies.folder, 'sealing'), carryLimit, room }),
       tracer,
     ),
     composer: createComposer(templates),
-    egress,
-    composeBounce,
-    copies,
-    spool: traceSpool(spooling, tracer),
+    ...{ egress, copies, spool: traceSpool(spooling, tracer), log, now },
+  }
+  const holds = await openHolds({
+    ...preparing,
+    ...{ organizations, keyServer },
+    folder: await openHoldFolder({
+      folder: join(config.data, 'held'),
+      keyFile: join(config.data, 'held.key'),
+      reserve: config.spool.reserve,
+    }),
+  })
+  const changes = createChanges({ folder: config.data, keyServer, copies, holds, log })
+  const dispatch = createDispatch({
+    ...preparing,
+    host: config.name,
+    organizations,
+    policies,
+    keyServer,
+    systemMail: createSystemMail({ keys, now }),
     tracer,
+    composeBounce,
+    holds,
     metrics,
-    log,
-    now,
   })
 
   await policies.poll()
   const polling = startPolling(async () => {
     await policies.poll()
     await changes.poll()
+    await holds.poll()
   }, config.keyServer.pollMs)
 
   const limits = createLimits(config.limits.rates)
@@ -187,8 +200,12 @@ export async function startGateway(config: Config, log: Log, now: () => Date = (
     onFailure: (incident, cause) => log.error('a sealed copy was not given', { incident, cause }),
   })
   const opsServer = createOpsServer({
-    metrics: () => metrics.render() + renderSpool(spooling.stats(), now()),
-    reasons: () => [...reasonsOf(keyServer, organizations, policies), ...spoolReasons(spooling.stats())],
+    metrics: () => metrics.render() + renderSpool(spooling.stats(), now()) + renderHolds(holds.stats(), now()),
+    reasons: () => [
+      ...reasonsOf(keyServer, organizations, policies),
+      ...spoolReasons(spooling.stats()),
+      ...holdReasons(holds.stats()),
+    ],
   })
 
   const listeners = createListeners(log)

@@ -14,6 +14,7 @@ import {
   SigningKeys,
   StepsResult,
 } from '../protocol/gateway-api.ts'
+import { HoldFate, type HoldFateRequest, type HoldRequest, HoldResult } from '../protocol/hold-api.ts'
 import type { OrgId } from '../protocol/identifiers.ts'
 import { noTracer, type Point, type Span, type Tracer } from '../telemetry/tracer.ts'
 import { type Bulk, createBulk } from './bulk.ts'
@@ -27,6 +28,9 @@ export type KeyServer = {
   readonly confirm: Bulk<ConfirmRequest, ConfirmResult>
   readonly outcome: Bulk<OutcomeRequest, OutcomeResult>
   handled(request: HandledRequest): Promise<HandledResult>
+  /** Confirms that an envelope is held here. */
+  hold(request: Omit<HoldRequest, 'instance'>): Promise<HoldResult>
+  holdFate(request: HoldFateRequest): Promise<HoldFate>
   /** The active policy; `unchanged` if it still has the hash `known`; null while none is active. */
   policy(org: OrgId, known: string | null): Promise<ActivePolicy | 'unchanged' | null>
   changes(after: number): Promise<Changes>
@@ -113,6 +117,8 @@ export function createKeyServer(client: MtlsClient, tracer: Tracer = noTracer): 
   }
 
   const readHandled = reader(HandledResult)
+  const readHold = reader(HoldResult)
+  const readFate = reader(HoldFate)
   const readPolicy = reader(ActivePolicy)
   const readChanges = reader(Changes)
   const readKeys = reader(SigningKeys)
@@ -122,6 +128,13 @@ export function createKeyServer(client: MtlsClient, tracer: Tracer = noTracer): 
     outcome: stepOf<OutcomeStep, OutcomeResult>('outcome', 'recorded'),
     async handled(request) {
       return readHandled(await ask('POST', '/v1/handled', { body: JSON.stringify(request) }), '/v1/handled')
+    },
+    async hold(request) {
+      return readHold(await ask('POST', '/v1/hold', { body: JSON.stringify({ ...request, instance }) }), '/v1/hold')
+    },
+    async holdFate(request) {
+      const path = '/v1/hold/fate'
+      return readFate(await ask('POST', path, { body: JSON.stringify(request) }), path)
     },
     async policy(org, known) {
       const path = `/v1/policies/${encodeURIComponent(org)}`

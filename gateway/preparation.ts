@@ -21,6 +21,20 @@ export type Order = {
   readonly envelope: IssuedEnvelope
 }
 
+/** What the mail around a sealed copy is composed of; an order is one. */
+export type Wrapping = {
+  readonly org: Organization
+  readonly intake: Pick<Intake, 'sender' | 'received'> & {
+    readonly content: { readonly header: { readonly fields: readonly HeaderField[] } }
+  }
+  readonly group: Omit<Group, 'recipients'>
+  readonly envelope: Pick<IssuedEnvelope, 'id'> & {
+    readonly recipients: readonly Pick<IssuedEnvelope['recipients'][number], 'address'>[]
+  }
+}
+
+type Notice = { readonly link: string; readonly expiresAt: string }
+
 /** A mail under the last look, ready to leave as often as needed until it is disposed of. */
 export type Prepared = {
   readonly mail: OutgoingMail
@@ -73,20 +87,41 @@ async function pass(parts: PreparationParts, order: Order, fields: readonly Head
 }
 
 async function seal(parts: PreparationParts, order: Order): Promise<Prepared> {
-  const { org, intake, group, envelope } = order
-  const { key } = envelope
-  if (key === null) throw new GatewayError('key-server', { message: 'issue: an envelope to seal came without its key' })
+  const copy = await sealMessage(parts, order)
+  return wrapCopy(parts, order, copy, keyOf(order.envelope))
+}
+
+function keyOf({ key }: IssuedEnvelope): NonNullable<IssuedEnvelope['key']> {
+  if (key !== null) return key
+  throw new GatewayError('key-server', { message: 'issue: an envelope to seal came without its key' })
+}
+
+/** The message sealed for an envelope that was issued with its key. */
+export async function sealMessage({ sealing }: Pick<PreparationParts, 'sealing'>, order: Order): Promise<SealedCopy> {
+  const { org, intake, envelope } = order
+  const key = keyOf(envelope)
   const dataKey = Buffer.from(key.dataKey, 'base64url')
   const wrappedKey = Buffer.from(key.wrappedKey, 'base64url')
   const sealingKey = { org: org.id, id: envelope.id, dataKey, wrappedKey, termsHash: key.termsHash }
-  const copy = await parts.sealing.seal(intake.content, sealingKey).finally(() => dataKey.fill(0))
+  return sealing.seal(intake.content, sealingKey).finally(() => dataKey.fill(0))
+}
+
+/** The mail around a sealed copy, which goes with it when it is disposed of. The copy is kept for the link where it must be, or may be. */
+export async function wrapCopy(
+  parts: PreparationParts,
+  order: Wrapping,
+  copy: SealedCopy,
+  notice: Notice,
+): Promise<Prepared> {
+  const { org, group, envelope } = order
   try {
     const carried = group.carry !== 'link' && copy.sealedSize * CARRIED + AROUND <= limitOf(org)
     // A mail that does not carry its envelope must not leave before the only copy is safe.
     if (!carried || group.carry !== 'mail') await parts.copies.put(envelope.id, copy, { durable: !carried })
     const { digest, sealedSize, plainSize } = copy
-    const mail = sealedMail(parts, partsOf(parts, order, carried ? copy : null, key))
-    const byLink = carried && group.carry !== 'mail' ? () => sealedMail(parts, partsOf(parts, order, null, key)) : null
+    const mail = sealedMail(parts, partsOf(parts, order, carried ? copy : null, notice))
+    const byLink =
+      carried && group.carry !== 'mail' ? () => sealedMail(parts, partsOf(parts, order, null, notice)) : null
     return { mail, sealed: { digest, sealedSize, plainSize }, byLink, dispose: () => copy.dispose() }
   } catch (error) {
     await copy.dispose()
@@ -108,9 +143,9 @@ function sealedMail({ egress, composer }: PreparationParts, sealedParts: SealedP
 
 function partsOf(
   parts: PreparationParts,
-  { org, intake, group, envelope }: Order,
+  { org, intake, group, envelope }: Wrapping,
   sealed: SealedCopy | null,
-  notice: { readonly link: string; readonly expiresAt: string },
+  notice: Notice,
 ): SealedParts {
   return {
     org: org.id,

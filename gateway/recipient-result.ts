@@ -18,6 +18,11 @@ export function unknownResult(recipient: string, text: string): RecipientResult 
   return { recipient, outcome: 'unknown', code: 421, enhanced: '4.4.2', text: printable(text), remote: false }
 }
 
+/** Not sent yet, because a rule holds it. */
+export function heldHere(recipient: string, because: string): RecipientResult {
+  return { recipient, outcome: 'deferred', code: 451, enhanced: '4.7.0', text: printable(because), remote: false }
+}
+
 /** Refused for good by us, before the next hop was asked. */
 export function refusedHere(recipient: string, code: number, enhanced: string, text: string): RecipientResult {
   return { recipient, outcome: 'failed', code, enhanced, text, remote: false }

@@ -17,9 +17,9 @@ import type { Intake, IntakeRecipient } from './intake.ts'
 
 /** Recipients of one message that share a fate: one request to the key server, and one mail. */
 export type Group = {
-  readonly verdict: 'seal' | 'pass'
+  readonly verdict: 'seal' | 'pass' | 'hold'
   readonly rule: string
-  /** With `seal`. */
+  /** With `seal` and `hold`. */
   readonly terms: Terms | null
   /** In the place of the subject; null: the subject stays. */
   readonly subject: string | null
@@ -28,6 +28,8 @@ export type Group = {
   readonly tls: TlsDemand | null
   /** Null: built in, in English. */
   readonly notice: NoticeChoice | null
+  /** With `hold`: the rule's own sentence, for the sender, and how long an officer has to decide. */
+  readonly hold: { readonly because: string; readonly seconds: number } | null
   readonly recipients: readonly IntakeRecipient[]
 }
 
@@ -89,7 +91,8 @@ function groupOf(verdict: Exclude<OutboundVerdict, { kind: 'refuse' }>, recipien
   const { kind, rule } = verdict
   if (kind === 'pass') return { ...passedAs(rule, recipients), tls: verdict.tls ?? null }
   const { terms, subject = null, carry = 'both', notice = null } = verdict
-  return { verdict: kind, rule, terms, subject, carry, notice, tls: null, recipients }
+  const hold = verdict.kind === 'hold' ? { because: verdict.because, seconds: verdict.holdSeconds } : null
+  return { verdict: kind, rule, terms, subject, carry, notice, tls: null, hold, recipients }
 }
 
 /** Passed on as it is, for that reason. */
@@ -98,7 +101,7 @@ export function passedAs(
   recipients: readonly IntakeRecipient[],
   notice: NoticeChoice | null = null,
 ): Group {
-  return { verdict: 'pass', rule, terms: null, subject: null, carry: 'both', notice, tls: null, recipients }
+  return { verdict: 'pass', rule, terms: null, subject: null, carry: 'both', notice, tls: null, hold: null, recipients }
 }
 
 function recipientFacts(policy: Policy, recipient: IntakeRecipient, safe: ReadonlySet<string>) {
@@ -112,7 +115,7 @@ function fateOf(verdict: OutboundVerdict): string {
   return JSON.stringify([
     verdict.kind,
     verdict.rule,
-    verdict.kind === 'seal' ? verdict.terms : null,
+    verdict.kind === 'seal' || verdict.kind === 'hold' ? verdict.terms : null,
     verdict.kind === 'pass' ? verdict.tls : null,
   ])
 }

@@ -18,14 +18,21 @@ export type NoticeOptions = {
   readonly host: string
   readonly action: ReportAction
   readonly results: readonly RecipientResult[]
-  /** With `delayed`. */
+  /** With `delayed` and `held`. */
   readonly until?: Date
   readonly now: Date
 }
 
 export type SpoolNotice = { readonly entry: SpoolEntry; readonly mail: OutgoingMail }
 
-const events = { failed: 'FAILURE', delayed: 'DELAY', relayed: 'SUCCESS' } as const
+/** Who wishes to hear of one of these is told. RFC 3461 knows of no mail that is held: it is late, and may fail. */
+const events = {
+  failed: ['FAILURE'],
+  delayed: ['DELAY'],
+  relayed: ['SUCCESS'],
+  held: ['DELAY', 'FAILURE'],
+  returned: ['FAILURE'],
+} as const
 
 /** The message that came, as a notice about it needs it. `outside` are its fields as they may be given back. */
 export function subjectOf(intake: Intake, outside: readonly HeaderField[]): Subject {
@@ -49,7 +56,8 @@ export function noticeFor(subject: Subject, options: NoticeOptions): SpoolNotice
   const { org, action, now } = options
   const byMailbox = new Map(subject.recipients.map((recipient) => [recipient.mailbox, recipient]))
   const results = options.results.filter(({ recipient }) => {
-    return wants(byMailbox.get(recipient)?.notify ?? null, events[action])
+    const notify = byMailbox.get(recipient)?.notify ?? null
+    return events[action].some((event) => wants(notify, event))
   })
   if (sender === null || results.length === 0 || !isBounceable(sender.mailbox)) return null
   const { mail } = composeBounce({

@@ -23,7 +23,13 @@ export type Spool = {
   /** Durable when it resolves, and then tried. Rejects with `disk-full`, or with whatever the mail's stream fails with; nothing is kept then. */
   put(entry: SpoolEntry, mail: OutgoingMail, known: Known): Promise<void>
   /** Puts a notice to the sender in, where one is wished; durable when it resolves. */
-  tell(subject: Subject, org: Organization, action: ReportAction, results: readonly RecipientResult[]): Promise<void>
+  tell(
+    subject: Subject,
+    org: Organization,
+    action: ReportAction,
+    results: readonly RecipientResult[],
+    until?: Date,
+  ): Promise<void>
   /** Whether this copy is here, so that nobody else need deliver it. */
   holds(envelope: EnvelopeId, address: Address): boolean
   /** The provider of an organization answers again. */
@@ -43,6 +49,8 @@ export type Spool = {
 export type Known =
   /** It was confirmed just now; nothing was sent. */
   | { readonly kind: 'confirmed' }
+  /** Nothing was sent, and the key server is asked before the first attempt. */
+  | { readonly kind: 'unconfirmed' }
   /** A delivery has ended so for its recipients. */
   | { readonly kind: 'ended'; readonly fates: Fates }
   /** A delivery waits for the answer to its dot. `stop` ends that wait. */
@@ -213,16 +221,16 @@ export async function openSpool(parts: SpoolParts): Promise<Spool> {
     const kept: Uint8Array[] | null = mail.size <= FRESH.one && fresh + mail.size <= FRESH.all ? [] : null
     const size = await folder.add(entry, kept === null ? mail.open() : keeping(mail.open(), kept))
     if (kept !== null) fresh += mail.size
-    const confirmedUntil = performance.now() + parts.leaseMs
+    const confirmedUntil = known.kind === 'unconfirmed' ? 0 : performance.now() + parts.leaseMs
     const state = firstState(entry, time())
     const one: Live = { entry, size, state, busy: false, confirmedUntil, fresh: kept, notice: null }
     index.add(one)
-    if (known.kind === 'confirmed') line.push(entry.org, one)
+    if (known.kind === 'confirmed' || known.kind === 'unconfirmed') line.push(entry.org, one)
     else await follow(one, known)
   }
 
   /** Resolves at once where the end is still to come. */
-  async function follow(one: Live, known: Exclude<Known, { kind: 'confirmed' }>): Promise<void> {
+  async function follow(one: Live, known: Exclude<Known, { kind: 'confirmed' | 'unconfirmed' }>): Promise<void> {
     const org = parts.organizations.get(one.entry.org)
     if (org === undefined) return
     one.busy = true
@@ -313,8 +321,8 @@ export async function openSpool(parts: SpoolParts): Promise<Spool> {
 
   return {
     put,
-    async tell(subject, org, action, results) {
-      await tell(subject, org, action, results)
+    async tell(subject, org, action, results, until) {
+      await tell(subject, org, action, results, until)
     },
     holds: (envelope, address) => index.holds(envelope, address),
     wake(org) {

@@ -75,7 +75,7 @@ function handledRoute(app: FastifyInstance, parts: Parts): void {
       if (envelope?.org !== org) return { handled: false, notice: null, reached: [] }
       const reached = recipients.length === 0 ? [] : reachedOf(recipients, await envelopes.recipients(id))
       const copy = digest === undefined ? null : await envelopes.copy(id, digest)
-      if (copy === null || envelope.confirmedAt === null || envelope.expiresAt === null) {
+      if (copy === null || envelope.kind === 'hold' || envelope.confirmedAt === null || envelope.expiresAt === null) {
         return { handled: false, notice: null, reached }
       }
       const expiresAt = new Date(envelope.expiresAt).toISOString()

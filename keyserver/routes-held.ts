@@ -23,8 +23,8 @@ import type { Parts } from './parts.ts'
 import { failures } from './schemas.ts'
 import type { Hold, Reads } from './store.ts'
 
-/** In one answer. */
-const PAGE = 500
+/** In one answer, which an officer's command reads up to a megabyte of. */
+const PAGE = { mails: 100, recipients: 10 }
 
 /** What is held: gateways confirm it and ask for its fate, officers decide. Each look and each decision of an officer is in the log. */
 export function heldRoutes(app: FastifyInstance, parts: Parts): void {
@@ -60,14 +60,14 @@ function lookRoutes(app: FastifyInstance, parts: Parts): void {
     '/v1/held/list',
     options('officer', 'Mail that waits for an officer', HeldListRequest, HeldList),
     async (request) => {
-      const { org } = request.body
+      const { org, skip = 0 } = request.body
       requireOrganization(clientIn(request).organizations, org)
-      await recordLook(parts, request, org, 'held-list', '')
+      await recordLook(parts, request, org, 'held-list', skip === 0 ? '' : `from ${skip}`)
       return await parts.store.read(async (reads) => {
-        const holds = await reads.holds.waiting(org, parts.clock.now(), PAGE + 1)
+        const holds = await reads.holds.waiting(org, parts.clock.now(), skip, PAGE.mails + 1)
         const held: HeldMail[] = []
-        for (const hold of holds.slice(0, PAGE)) held.push(...(await mailOf(reads, org, hold)))
-        return { held, more: holds.length > PAGE }
+        for (const hold of holds.slice(0, PAGE.mails)) held.push(...(await mailOf(reads, org, hold, PAGE.recipients)))
+        return { held, more: holds.length > PAGE.mails }
       })
     },
   )
@@ -110,7 +110,7 @@ function decisionRoutes(app: FastifyInstance, parts: Parts): void {
 }
 
 /** None where the envelope is another organization's. */
-async function mailOf(reads: Reads, org: OrgId, hold: Hold): Promise<HeldMail[]> {
+async function mailOf(reads: Reads, org: OrgId, hold: Hold, most = Number.POSITIVE_INFINITY): Promise<HeldMail[]> {
   const envelope = await reads.envelopes.find(hold.envelope)
   if (envelope === null || envelope.org !== org) return []
   const recipients = await reads.envelopes.recipients(hold.envelope)
@@ -118,7 +118,8 @@ async function mailOf(reads: Reads, org: OrgId, hold: Hold): Promise<HeldMail[]>
   const { decided } = hold
   const mail: HeldMail = {
     ...{ id: envelope.id, org, rule: envelope.rule, sender: envelope.sender, gateway: envelope.gateway },
-    recipients: recipients.map(({ address }) => address),
+    recipients: recipients.slice(0, most).map(({ address }) => address),
+    recipientCount: recipients.length,
     size: copy?.plainSize ?? 0,
     heldAt: new Date(hold.at).toISOString(),
     until: new Date(hold.until).toISOString(),

@@ -12,7 +12,7 @@ export function holdStatements(db: Kysely<Tables>): (run: Run) => Holds {
   const s = { ...readStatements(db), ...writeStatements(db) }
   return (run) => ({
     find: async (id) => (await s.find(run, { id })).map(toHold)[0] ?? null,
-    waiting: async (org, now, limit) => (await s.waiting(run, { org, now, limit })).map(toHold),
+    waiting: async (org, now, skip, limit) => (await s.waiting(run, { org, now, skip, limit })).map(toHold),
     add: async (id, at, until, recipients) => {
       await s.add(run, { id, at, until })
       const kept = new Set<string>(recipients)
@@ -36,7 +36,7 @@ function readStatements(db: Kysely<Tables>) {
     .select(['envelope.id', 'state', 'at', 'until', 'decided_at', 'officer', 'reason'])
   return {
     find: statement<Id, HoldRow>((slot) => hold.where('envelope.id', '=', slot('id'))),
-    waiting: statement<{ org: string; now: number; limit: number }, HoldRow>((slot) =>
+    waiting: statement<{ org: string; now: number; skip: number; limit: number }, HoldRow>((slot) =>
       hold
         // Written out, for the partial index.
         .where('state', '=', sql.lit('held'))
@@ -44,7 +44,9 @@ function readStatements(db: Kysely<Tables>) {
         .where('until', '>', slot('now'))
         .where('revoked_at', 'is', null)
         .orderBy('at')
-        .limit(slot('limit')),
+        .orderBy('hold.envelope')
+        .limit(slot('limit'))
+        .offset(slot('skip')),
     ),
     retried: statement<Id, { address: string }>((slot) =>
       db

@@ -170,7 +170,7 @@ export interface Holds {
    */
   add(id: EnvelopeId, at: number, until: number, recipients: readonly Address[]): Promise<void>
   /** Envelopes of an organization that live and nobody has decided on, oldest first. */
-  waiting(org: OrgId, now: number, limit: number): Promise<readonly Hold[]>
+  waiting(org: OrgId, now: number, skip: number, limit: number): Promise<readonly Hold[]>
   /** Notes the decision on what is held. */
   decide(id: EnvelopeId, state: 'let-go' | 'returned', decided: NonNullable<Hold['decided']>): Promise<void>
   /** Makes a sealed envelope of a held one. */

@@ -37,9 +37,10 @@ export type HoldFateRequest = Static<typeof HoldFateRequest>
  * sender; `expired`: it can be opened no more, so tell the sender; `gone`: revoked, never confirmed, or kept elsewhere: tell nobody.
  */
 export const HoldFate = Type.Union([
-  Type.Object({
-    kind: Type.Union([Type.Literal('waiting'), Type.Literal('held'), Type.Literal('expired'), Type.Literal('gone')]),
-  }),
+  Type.Object({ kind: Type.Literal('waiting') }),
+  Type.Object({ kind: Type.Literal('held') }),
+  Type.Object({ kind: Type.Literal('expired') }),
+  Type.Object({ kind: Type.Literal('gone') }),
   Type.Object({ kind: Type.Literal('let-go'), link: Type.String(), expiresAt: Type.String() }),
   /** The officer's own words for the sender; null where the time to decide ran out. */
   Type.Object({ kind: Type.Literal('returned'), reason: Type.Union([Type.String(), Type.Null()]) }),
@@ -52,7 +53,9 @@ export const HeldMail = Type.Object({
   org: Org,
   rule: Type.String(),
   sender: Type.Union([Mailbox, Type.Null()]),
+  /** In a list at most ten of them. */
   recipients: Type.Array(Mailbox),
+  recipientCount: Type.Integer(),
   /** Octets of the message. */
   size: Size,
   gateway: Type.String(),
@@ -69,8 +72,15 @@ export const HeldMail = Type.Object({
 })
 export type HeldMail = Static<typeof HeldMail>
 
-/** POST /v1/held/list, by an officer's certificate: those that nobody has decided on, oldest first. */
-export const HeldListRequest = Type.Object({ org: Org }, closed)
+/** POST /v1/held/list, by an officer's certificate: those that nobody has decided on, oldest first, a hundred at a time. */
+export const HeldListRequest = Type.Object(
+  {
+    org: Org,
+    /** So many of the oldest are left out: those that were listed before. */
+    skip: Type.Optional(Type.Integer({ minimum: 0, maximum: 1_000_000 })),
+  },
+  closed,
+)
 export type HeldListRequest = Static<typeof HeldListRequest>
 export const HeldList = Type.Object({
   held: Type.Array(HeldMail),

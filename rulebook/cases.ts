@@ -34,7 +34,7 @@ export function runCases(
 
 function outboundCase(policy: Policy, test: OutboundTest, index: number): CaseResult {
   const verdict = decideOutbound(policy, mailFacts(policy, test.mail))
-  const seal = verdict.kind === 'seal' ? verdict : null
+  const seal = verdict.kind === 'seal' || verdict.kind === 'hold' ? verdict : null
   const ttl = seal === null ? undefined : formatDuration(seal.terms.ttlSeconds)
   const wanted = test.ttl === undefined ? null : parseDuration(test.ttl)
   const notice = seal === null ? undefined : (seal.notice ?? defaultNotice).name

@@ -129,18 +129,26 @@ export type ReleaseFacts = {
   }
 }
 
+/** How a verdict seals. */
+export type SealTerms = {
+  readonly terms: Terms
+  /** In the place of the subject; absent: the subject stays. */
+  readonly subject?: string
+  /** Absent: `both`. */
+  readonly carry?: Carry
+  /** Absent: built in, in English. */
+  readonly notice?: NoticeChoice
+}
+
 export type OutboundVerdict = (
-  | {
-      readonly kind: 'seal'
+  | ({ readonly kind: 'seal'; readonly rule: string } & SealTerms)
+  /** Sealed, and kept until an officer lets it go; the sender is told why, and an officer has so long to decide. */
+  | ({
+      readonly kind: 'hold'
       readonly rule: string
-      readonly terms: Terms
-      /** In the place of the subject; absent: the subject stays. */
-      readonly subject?: string
-      /** Absent: `both`. */
-      readonly carry?: Carry
-      /** Absent: built in, in English. */
-      readonly notice?: NoticeChoice
-    }
+      readonly because: string
+      readonly holdSeconds: number
+    } & SealTerms)
   | {
       readonly kind: 'pass'
       readonly rule: string

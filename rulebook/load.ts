@@ -170,16 +170,20 @@ function outboundRule(
   const named = { name: rule.name, condition, observe: rule.observe ?? false, asksRecipient }
   if (rule.then === 'pass') return { ...named, verdict: 'pass', tls: rule.tls === undefined ? null : 'next-hop' }
   if (rule.then === 'refuse') return { ...named, verdict: 'refuse', because: rule.because ?? '' }
-  return {
-    ...named,
-    verdict: 'seal',
+  const sealing = {
     ttlSeconds: rule.ttl === undefined ? null : seconds(rule.ttl),
     wish: rule.wish ?? true,
     subject: rule.subject ?? null,
     carry: rule.carry ?? null,
     notice: noticeOf(rule.notice, notices),
   }
+  if (rule.then === 'seal') return { ...named, verdict: 'seal', ...sealing }
+  const holdSeconds = seconds(rule.within ?? WITHIN)
+  return { ...named, verdict: 'hold', because: rule.because ?? '', holdSeconds, ...sealing }
 }
+
+/** How long an officer has to decide, where the rule does not say. */
+const WITHIN = '7d'
 
 function releaseRule(rule: PolicyFile['release'][number], checked: CheckedCondition | undefined): ReleaseRule {
   const named = { name: rule.name, condition: conditionIn(checked) }

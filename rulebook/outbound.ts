@@ -1,6 +1,6 @@
 import { outboundBindings, type RecipientBindings } from './bindings.ts'
 import type { Outcome } from './condition.ts'
-import type { Observation, OutboundFacts, OutboundVerdict } from './facts.ts'
+import type { Observation, OutboundFacts, OutboundVerdict, SealTerms } from './facts.ts'
 import { defaultNotice } from './notice.ts'
 import { DEFAULT_RULE, type OutboundRule, type Outside, type Policy, ruleInError } from './policy.ts'
 
@@ -12,8 +12,8 @@ const SHORTEST_SECONDS = 60
  * `default`. Never throws.
  *
  * A condition that cannot be worked out never lets the mail pass: it is refused if the rule in error is a `refuse`, or a `refuse`
- * after it matches; otherwise it is sealed for the shortest time that the file knows. The verdict's rule is then `error-in:<name>`,
- * or the name of the later `refuse`. What it shows outside is then what that rule says, if it seals, else what the file says.
+ * after it matches; else held if the rule in error is a `hold`, or a `hold` after it matches; otherwise it is sealed for the shortest time that
+ * the file knows. The verdict's rule is then `error-in:<name>`, or the name of the later rule. What it shows outside is then what that rule says, if it seals, else what the file says.
  *
  * A pass that rests on the recipient's TLS being verified demands it: nothing may change that between this look and the delivery.
  *
@@ -63,13 +63,15 @@ function decide(
   }
   if (policy.default === 'pass') return { kind: 'pass', rule: DEFAULT_RULE }
   if (policy.default === 'refuse') return { kind: 'refuse', rule: DEFAULT_RULE, because: NO_RULE }
-  return sealed(policy, null, DEFAULT_RULE, ttlOf(policy, null, true, facts))
+  return { kind: 'seal', rule: DEFAULT_RULE, ...sealed(policy, null, ttlOf(policy, null, true, facts)) }
 }
 
 function verdictOf(policy: Policy, rule: OutboundRule, facts: OutboundFacts): OutboundVerdict {
   if (rule.verdict === 'pass') return { kind: 'pass', rule: rule.name, ...(rule.tls === null ? {} : { tls: rule.tls }) }
   if (rule.verdict === 'refuse') return { kind: 'refuse', rule: rule.name, because: rule.because }
-  return sealed(policy, rule, rule.name, ttlOf(policy, rule.ttlSeconds, rule.wish, facts))
+  const how = sealed(policy, rule, ttlOf(policy, rule.ttlSeconds, rule.wish, facts))
+  if (rule.verdict === 'seal') return { kind: 'seal', rule: rule.name, ...how }
+  return { kind: 'hold', rule: rule.name, because: rule.because, holdSeconds: rule.holdSeconds, ...how }
 }
 
 /** The verdict after the condition of the rule at `index` could not be worked out. */
@@ -82,19 +84,19 @@ function strictest(
   const failed = policy.outbound[index]
   const name = ruleInError(failed?.name ?? DEFAULT_RULE)
   if (failed?.verdict === 'refuse') return { kind: 'refuse', rule: name, because: failed.because }
-  for (const rule of policy.outbound.slice(index + 1)) {
-    if (rule.observe) continue
-    if (rule.verdict === 'refuse' && outcomeOf(rule) === true) return verdictOf(policy, rule, facts)
-  }
+  const later = policy.outbound.slice(index + 1).filter(({ observe }) => !observe)
+  const matching = (verdict: OutboundRule['verdict']) =>
+    later.find((rule) => rule.verdict === verdict && outcomeOf(rule) === true)
+  const refusing = matching('refuse')
+  if (refusing !== undefined) return verdictOf(policy, refusing, facts)
+  if (failed?.verdict === 'hold') return { ...verdictOf(policy, failed, facts), rule: name }
+  const holding = matching('hold')
+  if (holding !== undefined) return verdictOf(policy, holding, facts)
   const known = policy.outbound
-    .map((rule) => (rule.verdict === 'seal' && !rule.observe ? rule.ttlSeconds : null))
+    .map((rule) => ((rule.verdict === 'seal' || rule.verdict === 'hold') && !rule.observe ? rule.ttlSeconds : null))
     .filter((ttl) => ttl !== null)
-  return sealed(
-    policy,
-    failed?.verdict === 'seal' ? failed : null,
-    name,
-    ttlOf(policy, Math.min(policy.ttl.defaultSeconds, ...known), true, facts),
-  )
+  const ttl = ttlOf(policy, Math.min(policy.ttl.defaultSeconds, ...known), true, facts)
+  return { kind: 'seal', rule: name, ...sealed(policy, failed?.verdict === 'seal' ? failed : null, ttl) }
 }
 
 /**
@@ -111,15 +113,12 @@ function ttlOf(policy: Policy, ruleSeconds: number | null, wishCounts: boolean, 
 function sealed(
   policy: Policy,
   said: { readonly [Key in keyof Outside]: Outside[Key] | null } | null,
-  rule: string,
   ttlSeconds: number,
-): OutboundVerdict {
+): SealTerms {
   const subject = said?.subject ?? policy.sealing.subject
   const carry = said?.carry ?? policy.sealing.carry
   const notice = said?.notice ?? policy.sealing.notice
   return {
-    kind: 'seal',
-    rule,
     terms: { ttlSeconds, proof: 'code' },
     ...(subject === null ? {} : { subject }),
     ...(carry === 'both' ? {} : { carry }),

@@ -30,18 +30,26 @@ export type OutboundRule = {
   /** Its condition asks about the recipient; else its outcome is the same for all of one mail. */
   readonly asksRecipient: boolean
 } & (
+  | ({ readonly verdict: 'seal' } & RuleSealing)
   | ({
-      readonly verdict: 'seal'
-      /** The rule's own time to live, a ceiling for the sender's wish; null where the rule has none. */
-      readonly ttlSeconds: number | null
-      /** Whether the sender's wish for a time to live counts. */
-      readonly wish: boolean
-    } & {
-      readonly [Key in keyof Outside]: Outside[Key] | null
-    })
+      readonly verdict: 'hold'
+      readonly because: string
+      /** How long an officer has to decide. */
+      readonly holdSeconds: number
+    } & RuleSealing)
   | { readonly verdict: 'pass'; readonly tls: TlsDemand | null }
   | { readonly verdict: 'refuse'; readonly because: string }
 )
+
+/** How a rule seals. */
+type RuleSealing = {
+  /** The rule's own time to live, a ceiling for the sender's wish; null where the rule has none. */
+  readonly ttlSeconds: number | null
+  /** Whether the sender's wish for a time to live counts. */
+  readonly wish: boolean
+} & {
+  readonly [Key in keyof Outside]: Outside[Key] | null
+}
 
 /** One rule for opening. */
 export type ReleaseRule = { readonly name: string; readonly condition: Condition } & (

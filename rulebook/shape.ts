@@ -32,7 +32,7 @@ export type PolicyFile = {
 type OutboundEntry = {
   readonly name: string
   readonly when: string | boolean
-  readonly then: 'seal' | 'pass' | 'refuse'
+  readonly then: 'seal' | 'pass' | 'refuse' | 'hold'
   readonly observe?: boolean
   readonly ttl?: string
   readonly wish?: boolean
@@ -41,6 +41,7 @@ type OutboundEntry = {
   readonly tls?: 'required'
   readonly notice?: string | readonly string[]
   readonly because?: string
+  readonly within?: string
 }
 
 type ReleaseEntry = {
@@ -53,7 +54,7 @@ type ReleaseEntry = {
 export type OutboundTest = {
   readonly name: string
   readonly mail: MailCase
-  readonly expect: 'seal' | 'pass' | 'refuse'
+  readonly expect: 'seal' | 'pass' | 'refuse' | 'hold'
   readonly by?: string
   readonly ttl?: string
   readonly subject?: string

@@ -39,7 +39,18 @@ function* times(file: PolicyFile, tree: Tree): Generator<Spot> {
       )
     }
   }
+  yield* decisionTimes(file, tree)
   yield* testTimes(file, tree)
+}
+
+/** From an hour to a month: shorter, nobody would see it in time; and nobody waits longer for a mail. */
+function* decisionTimes(file: PolicyFile, tree: Tree): Generator<Spot> {
+  for (const [index, { within }] of file.outbound.entries()) {
+    const found = within === undefined ? null : parseDuration(within)
+    if (within === undefined || (found !== null && found >= 3600 && found <= 31 * 86_400)) continue
+    const path = ['outbound', index, 'within']
+    yield spotAt(tree, path, `'${within}' is no time for an officer to decide`, 'from 1h to 31d')
+  }
 }
 
 function* testTimes(file: PolicyFile, tree: Tree): Generator<Spot> {
@@ -91,14 +102,17 @@ function* names(file: PolicyFile, tree: Tree): Generator<Spot> {
 function* idle(file: PolicyFile, tree: Tree): Generator<Spot> {
   for (const [index, rule] of file.outbound.entries()) {
     for (const field of ['ttl', 'wish', 'subject', 'carry', 'notice'] as const) {
-      if (rule[field] !== undefined && rule.then !== 'seal') {
+      if (rule[field] !== undefined && !isSealing(rule.then)) {
         yield spotAt(tree, ['outbound', index, field], `'${field}' does nothing with '${rule.then}'`, 'remove it')
       }
     }
     if (rule.tls !== undefined && rule.then !== 'pass') {
       yield spotAt(tree, ['outbound', index, 'tls'], `'tls' does nothing with '${rule.then}'`, 'remove it')
     }
-    if (rule.because !== undefined && rule.then !== 'refuse') {
+    if (rule.within !== undefined && rule.then !== 'hold') {
+      yield spotAt(tree, ['outbound', index, 'within'], `'within' does nothing with '${rule.then}'`, 'remove it')
+    }
+    if (rule.because !== undefined && rule.then !== 'refuse' && rule.then !== 'hold') {
       yield spotAt(
         tree,
         ['outbound', index, 'because'],
@@ -139,9 +153,9 @@ function* testNames(file: PolicyFile, tree: Tree): Generator<Spot> {
   yield* observedNames(file, tree)
   for (const [index, test] of file.tests.outbound.entries()) {
     for (const field of ['ttl', 'subject', 'carry', 'notice'] as const) {
-      if (test[field] === undefined || test.expect === 'seal') continue
+      if (test[field] === undefined || isSealing(test.expect)) continue
       const path = ['tests', 'outbound', index, field]
-      yield spotAt(tree, path, `'${field}' can only be expected of 'seal'`, 'remove it')
+      yield spotAt(tree, path, `'${field}' can only be expected of 'seal' and 'hold'`, 'remove it')
     }
     if (test.tls !== undefined && test.expect !== 'pass') {
       yield spotAt(tree, ['tests', 'outbound', index, 'tls'], "'tls' can only be expected of 'pass'", 'remove it')
@@ -160,6 +174,10 @@ function* observedNames(file: PolicyFile, tree: Tree): Generator<Spot> {
       yield spotAt(tree, path, `no rule called '${name}' observes`, rules)
     }
   }
+}
+
+function isSealing(verdict: PolicyFile['outbound'][number]['then']): boolean {
+  return verdict === 'seal' || verdict === 'hold'
 }
 
 function isObserving({ observe }: PolicyFile['outbound'][number]): boolean {

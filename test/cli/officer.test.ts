@@ -61,6 +61,52 @@ t.test('revoke takes the whole link in the place of the id', async (t) => {
   t.match(calls.pop(), { body: { id: ID } })
 })
 
+t.test('held asks for what waits page by page, and tells decisions with their reasons', async (t) => {
+  const mail = {
+    ...{ id: ID, org: 'acme.example', rule: 'prices', sender: 'anna@acme.example', recipients: ['bob@example.org'] },
+    ...{ recipientCount: 3, size: 2048, gateway: 'gw1', heldAt: '2026-01-02T03:04:05Z', until: '2026-01-04T03:04:05Z' },
+    ...{ ttlSeconds: 259_200, state: 'held', decided: null },
+  }
+  const usual = answer
+  t.teardown(() => {
+    answer = usual
+  })
+  answer = { status: 200, body: JSON.stringify({ held: [mail], more: false }) }
+  const listed = capture()
+  t.equal(await run(['held', 'list', 'acme.example', ...config], listed), 0)
+  t.match(calls.pop(), { path: '/v1/held/list', body: { org: 'acme.example', skip: 0 } })
+  t.match(listed.text(), new RegExp(`${ID} .* anna@acme.example to bob@example.org and 2 more  2048 octets`))
+
+  const decided = { at: '2026-01-03T00:00:00Z', officer: 'officer1', reason: 'turned\u202e round' }
+  answer = { status: 200, body: JSON.stringify({ ...mail, state: 'returned', decided }) }
+  const shown = capture()
+  t.equal(await run(['held', 'show', 'acme.example', ID, ...config], shown), 0)
+  t.match(shown.text(), /state +sent back\n[\s\S]*opens for +3d\n[\s\S]*by officer1: turned\? round/)
+
+  answer = { status: 200, body: JSON.stringify({ id: ID, expiresAt: '2026-02-01T00:00:00Z' }) }
+  const released = capture()
+  t.equal(await run(['held', 'release', 'acme.example', ID, ...config], released), 0)
+  t.match(calls.pop(), { path: '/v1/held/release', body: { id: ID, reason: 'let go' } })
+  t.match(released.text(), /until 2026-02-01T00:00:00Z/)
+  t.equal(await run(['held', 'return', 'acme.example', ID, '--reason', 'old prices', ...config], capture()), 0)
+  t.match(calls.pop(), { path: '/v1/held/return', body: { id: ID, reason: 'old prices' } })
+
+  const before = calls.length
+  for (const wrong of [
+    ['held'],
+    ['held', 'hold', 'acme.example'],
+    ['held', 'list'],
+    ['held', 'show', 'acme.example'],
+    ['held', 'return', 'acme.example', ID],
+    ['held', 'release', 'acme.example', ID, '--reason', 'x'.repeat(513)],
+    ['held', 'list', 'acme.example', ID],
+  ])
+    t.equal(await run([...wrong, ...config], capture()), 2, wrong.join(' '))
+  t.equal(calls.length, before, 'nothing was asked')
+  answer = { status: 200, body: '{}' }
+  t.equal(await run(['held', 'list', 'acme.example', ...config], capture()), 1, 'an answer that is none')
+})
+
 t.test('clock accept gives the reason to the key server', async (t) => {
   const io = capture()
   t.equal(await run(['clock', 'accept', '--reason', 'looked at two other clocks', ...config], io), 0)

@@ -34,16 +34,19 @@ t.test('a sealed copy goes when its envelope was shredded, and the cursor outliv
     },
   }
   const log = createLog('silent', new PassThrough())
-  await createChanges({ folder, keyServer, copies, log }).poll()
+  const noted: string[] = []
+  const holds = { note: (envelope: EnvelopeId) => void noted.push(envelope) }
+  await createChanges({ folder, keyServer, copies, holds, log }).poll()
   t.strictSame([await copies.has(id('a')), await copies.has(id('b')), await copies.has(id('c'))], [false, true, true])
   t.equal(readFileSync(join(folder, 'changes.cursor'), 'utf8').trim(), '7')
 
-  const restarted = createChanges({ folder, keyServer, copies, log })
+  const restarted = createChanges({ folder, keyServer, copies, holds, log })
   up = false
   await restarted.poll()
   up = true
   feed.push({ cursor: 9, id: id('c'), kind: 'shredded' })
   await restarted.poll()
   t.equal(await copies.has(id('c')), false)
+  t.strictSame(noted, [id('a'), id('b'), id('c')], 'what is held hears of all of it')
   t.equal(asked.filter((after) => after === 0).length, 1, 'nothing is asked for twice')
 })

@@ -30,6 +30,8 @@ function scripted() {
     },
     outcome: () => say('outcome', { kind: 'recorded' }),
     handled: never,
+    hold: never,
+    holdFate: never,
     policy: never,
     changes: never,
     keys: never,

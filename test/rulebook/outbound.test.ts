@@ -92,6 +92,41 @@ t.test('a file whose rules ask what cannot be known is faulty, with the place', 
   t.match(loadPolicy(typo, 'test.yaml'), { kind: 'faulty' }, 'only its own words can be compared with it')
 })
 
+t.test('a rule that holds says why, how long an officer has, and how it is sealed once it is let go', async (t) => {
+  const policy = policyOf({
+    outbound: [
+      '{ name: prices, when: message.list, then: hold, because: Prices are looked at., within: 2d, ttl: 3d, carry: link }',
+      '{ name: signed, when: message.signed, then: hold, because: Wait. }',
+    ],
+    sealing: '{ subject: Encrypted }',
+  })
+  t.same(decideOutbound(policy, mail({ list: true })), {
+    ...{ kind: 'hold', rule: 'prices', because: 'Prices are looked at.', holdSeconds: 2 * DAY },
+    ...{ terms: { ttlSeconds: 3 * DAY, proof: 'code' }, subject: 'Encrypted', carry: 'link' },
+  })
+  t.match(decideOutbound(policy, mail({ signed: true })), {
+    holdSeconds: 7 * DAY,
+    terms: { ttlSeconds: 30 * DAY },
+  })
+  t.match(decideOutbound(policy, mail({ list: true, wish: '1d' })), { terms: { ttlSeconds: DAY } })
+})
+
+t.test('a condition that cannot be worked out: refused before held, held before sealed', async (t) => {
+  const hold = '{ name: held, when: message.list, then: hold, because: Wait., ttl: 2d }'
+  const broken = (then: string) => `{ name: broken, when: ${BROKEN}, then: ${then} }`
+  const refuse = '{ name: refused, when: message.report, then: refuse, because: No. }'
+  const verdictOf = (rules: readonly string[], what: Parameters<typeof mail>[0] = {}) =>
+    decideOutbound(policyOf({ outbound: rules }), mail(what))
+  t.match(verdictOf([broken('hold, because: Wait.')]), { kind: 'hold', rule: 'error-in:broken', because: 'Wait.' })
+  t.match(verdictOf([broken('pass'), hold], { list: true }), { kind: 'hold', rule: 'held' })
+  t.match(verdictOf([broken('pass'), hold]), { kind: 'seal', rule: 'error-in:broken', terms: { ttlSeconds: 2 * DAY } })
+  t.match(verdictOf([broken('hold, because: Wait.'), refuse], { report: true }), { kind: 'refuse', rule: 'refused' })
+  t.match(verdictOf([hold.replace('name: held', 'name: tried, observe: true')], { list: true }), {
+    kind: 'seal',
+    observed: [{ rule: 'tried', would: 'hold' }],
+  })
+})
+
 t.test('the default is what the file says', async (t) => {
   t.same(decideOutbound(policyOf({ otherwise: 'pass' }), mail()), { kind: 'pass', rule: 'default' })
   t.match(decideOutbound(policyOf({ otherwise: 'refuse' }), mail()), { kind: 'refuse', rule: 'default', because: /\w/ })

@@ -1,0 +1,75 @@
+import type { HoldFate } from '../protocol/hold-api.ts'
+import { type HoldEntry, spoolEntryOf, subjectOfHold, wrappingOf } from './hold-entry.ts'
+import type { HoldFolder } from './hold-folder.ts'
+import type { Log } from './log.ts'
+import type { Organization } from './organization.ts'
+import { type PreparationParts, wrapCopy } from './preparation.ts'
+import { refusedHere } from './recipient-result.ts'
+import type { Spool } from './spool.ts'
+
+export type HoldFateParts = PreparationParts & {
+  readonly folder: Pick<HoldFolder, 'copy'>
+  readonly spool: Pick<Spool, 'put' | 'tell' | 'holds'>
+  readonly log: Log
+}
+
+type Decided = Extract<HoldFate, { kind: 'let-go' | 'returned' }> | { readonly kind: 'expired' }
+
+/**
+ * Does with a held mail what was decided; when it resolves, its file is needed no more. Whatever breaks between that and the file's end is done
+ * again: the spool asks the key server before each delivery, and knows a notice that it has already.
+ */
+export async function carryOut(
+  parts: HoldFateParts,
+  org: Organization,
+  entry: HoldEntry,
+  fate: Decided,
+): Promise<void> {
+  switch (fate.kind) {
+    case 'let-go':
+      return deliver(parts, org, entry, fate)
+    case 'returned': {
+      const why = oneLine(fate.reason ?? 'nobody decided in time')
+      return tell(parts, org, entry, 'returned', why, '5.7.1')
+    }
+    case 'expired': {
+      const why = 'its time to live ended before it could be delivered'
+      return tell(parts, org, entry, 'returned', why, '5.4.7')
+    }
+  }
+}
+
+async function deliver(
+  parts: HoldFateParts,
+  org: Organization,
+  entry: HoldEntry,
+  notice: Extract<Decided, { kind: 'let-go' }>,
+): Promise<void> {
+  const left = entry.recipients.filter(({ address }) => !parts.spool.holds(entry.envelope, address))
+  if (left.length === 0) return
+  const prepared = await wrapCopy(parts, wrappingOf(entry, org), await parts.folder.copy(entry), notice)
+  try {
+    const addresses = left.map(({ address }) => address)
+    const spoolEntry = await spoolEntryOf(entry, addresses, prepared, parts.now())
+    await parts.spool.put(spoolEntry, prepared.mail, { kind: 'unconfirmed' })
+  } finally {
+    await prepared.dispose()
+  }
+}
+
+async function tell(
+  parts: HoldFateParts,
+  org: Organization,
+  entry: HoldEntry,
+  action: 'returned',
+  why: string,
+  enhanced: string,
+): Promise<void> {
+  const results = entry.recipients.map(({ mailbox }) => refusedHere(mailbox, 554, enhanced, why))
+  await parts.spool.tell(subjectOfHold(entry), org, action, results)
+}
+
+/** What an officer wrote, as it can stand in a line. */
+function oneLine(text: string): string {
+  return text.replace(/[\p{C}\s]+/gu, ' ').trim()
+}
