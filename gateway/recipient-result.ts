@@ -25,5 +25,5 @@ export function heldHere(recipient: string, because: string): RecipientResult {
 
 /** Refused for good by us, before the next hop was asked. */
 export function refusedHere(recipient: string, code: number, enhanced: string, text: string): RecipientResult {
-  return { recipient, outcome: 'failed', code, enhanced, text, remote: false }
+  return { recipient, outcome: 'failed', code, enhanced, text: printable(text), remote: false }
 }

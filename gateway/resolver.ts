@@ -36,6 +36,8 @@ export type ResolverOptions = {
   readonly timeoutMs?: number
 }
 
+/** A label may hold any octet (RFC 2181 11); a name that stands in commands, notices and logs may not. */
+const HOST = /^(?=.{1,253}$)[a-z0-9_](?:[a-z0-9._-]*[a-z0-9_])?$/
 const ROUNDS = 2
 const ALIASES = 8
 
@@ -106,6 +108,7 @@ function follow<Value>(
     }
     if (aliases === ALIASES) throw new DnsFault(`${name} has too many aliases`)
     canonical = lower(alias.data)
+    if (!HOST.test(canonical)) throw new DnsFault(`${name} is an alias of what is no host name`)
   }
 }
 
@@ -120,7 +123,9 @@ function nameOf(text: string): string {
 }
 
 function exchangeOf({ preference = 0, exchange }: MxData): Exchange {
-  return { preference, exchange: exchange === '.' || exchange === '' ? '' : lower(exchange) }
+  const name = lower(exchange)
+  // Still an exchange, so that the domain itself is not taken for its own: but one that is nowhere (RFC 6761 6.4).
+  return { preference, exchange: name === '' || HOST.test(name) ? name : 'unusable.invalid' }
 }
 
 function textOf(data: string | Uint8Array | readonly (string | Uint8Array)[]): string {

@@ -1,11 +1,12 @@
 import { once } from 'node:events'
-import { chmodSync } from 'node:fs'
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createServer, type Server, type TLSSocket } from 'node:tls'
 import t, { type Test } from 'tap'
 import { certificateFindings } from '../../cli/doctor-certificates.ts'
-import type { Config } from '../../gateway/config.ts'
+import { type Config, loadConfig } from '../../gateway/config.ts'
 import { organizationOf } from '../../gateway/config-organization.ts'
 import type { Reading } from '../../gateway/config-reading.ts'
 import type { ConfigFile } from '../../gateway/config-schema.ts'
@@ -14,6 +15,7 @@ import type { OwnCertificate, TlsPolicy } from '../../gateway/tls-policy.ts'
 import { postfixAbsent, startPostfix } from '../scenarios/postfix.ts'
 import { makeCertificate } from './certificate.ts'
 import { type Maker, makeAuthority, makeClient } from './client-certificates.ts'
+import { openOffice } from './office.ts'
 
 t.setTimeout(60_000)
 
@@ -129,6 +131,33 @@ t.test('a pair that is half, expired, mismatched, open to others or of no use is
     [{ ...pair, mode: 'none' }, /with mode none there is no TLS to show a certificate in/],
   ]
   for (const [tls, pattern] of cases) t.match(read(tls).faults, pattern, String(pattern))
+})
+
+t.test('a renewed certificate is shown from the next mail on, without a restart', async (t) => {
+  const { port, names } = await startDemanding(t, authority)
+  const place = mkdtempSync(join(tmpdir(), 'sealpost-own-'))
+  t.teardown(() => rmSync(place, { recursive: true }))
+  const put = (pair: OwnCertificate) => {
+    writeFileSync(join(place, 'own.pem'), pair.cert)
+    writeFileSync(join(place, 'own.key'), pair.key, { mode: 0o600 })
+  }
+  put(own)
+  writeFileSync(join(place, 'ca.pem'), hop.ca)
+  const files = { certificate: join(place, 'own.pem'), key: join(place, 'own.key') }
+  const tls = { mode: 'verify', name: 'hop.example', ca: join(place, 'ca.pem'), ...files }
+  const nextHop = { host: '127.0.0.1', port, implicitTls: true, tls }
+  const office = await openOffice(t, {}, { gateway: { organizations: { 'acme.example': { name: 'Acme', nextHop } } } })
+  const send = (id: string) => {
+    const text = `From: anna@acme.example\nTo: bo@example.org\nSubject: x\nMessage-ID: <${id}@acme.example>\n\nhello\n`
+    return office.send('anna@acme.example', ['bo@example.org'], text)
+  }
+  t.match(await send('one'), /^250 /)
+  put(await makeClient(authority, 'gateway', [{ type: 'dns', value: 'renewed.acme.example' }]))
+  const config = loadConfig(office.configFile)
+  for (const file of Object.values(files)) t.ok(config.files.includes(file), 'the file is watched')
+  await office.gateway.reload(config)
+  t.match(await send('two'), /^250 /)
+  t.same(names, ['DNS:gateway.acme.example', 'DNS:renewed.acme.example'])
 })
 
 t.test('the doctor says how many days it has left, and whether it is for clients at all', async (t) => {

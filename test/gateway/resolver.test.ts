@@ -47,6 +47,20 @@ t.test('aliases are followed, and not for ever', async (t) => {
   await t.rejects(resolver.addresses('round.example'), { message: /too many aliases/ })
 })
 
+t.test('a name that no host bears is not taken for one', async (t) => {
+  const evil = 'mx.evil.example\r\nBcc:victim.example'
+  const { resolver } = await asking(t, {
+    'example.org MX': [`10 ${evil.replace(' ', '')}`, '20 mx.example.org', '30 -x.example'],
+    'odd.example CNAME': ['a b.example'],
+  })
+  t.same((await resolver.mx('example.org')).values, [
+    { preference: 10, exchange: 'unusable.invalid' },
+    { preference: 20, exchange: 'mx.example.org' },
+    { preference: 30, exchange: 'unusable.invalid' },
+  ])
+  await t.rejects(resolver.mx('odd.example'), { name: 'DnsFault', message: /no host name/ })
+})
+
 t.test('an answer too large for UDP is fetched by TCP', async (t) => {
   const { dns, resolver } = await asking(t, { 'big.example MX': ['10 mx.big.example'] })
   dns.large.add('big.example')
