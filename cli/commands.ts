@@ -39,7 +39,7 @@ certs/README.md says what each file is for, and how to bring your own.`,
     summary: 'check policy files, run the tests in them, explain a verdict',
     help: `sealpost policy check FILE...
 sealpost policy test FILE...
-sealpost policy explain FILE --mail EML --to ADDRESS [--sender ADDRESS] [--user NAME] [--ip ADDRESS] [--no-tls] [--recipient-tls]
+sealpost policy explain FILE --mail EML --to ADDRESS [--sender ADDRESS] [--user NAME] [--ip ADDRESS] [--no-tls] [--recipient-tls] [--scan VERDICT]
 
 check names each fault of the files, failing tests among them, with line, column and what to write instead. test prints each
 case under \`tests\`. explain says what would happen to one mail for one recipient, and why: each rule, and what its condition saw.`,

@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises'
 import { parseArgs } from 'node:util'
 import { readFacts } from '../gateway/facts.ts'
 import { type Content, readMemory } from '../gateway/intake.ts'
+import type { Scan } from '../gateway/scan.ts'
 import { type Address, domainOf, parseAddress } from '../protocol/identifiers.ts'
 import {
   type ExplainedPart,
@@ -18,7 +19,7 @@ import { exits, Failure, type Io, UsageError } from './io.ts'
  * `sealpost policy explain FILE --mail EML --to ADDRESS [--sender ADDRESS]`: what would happen to one mail for one recipient, and why: each
  * rule, each part of its condition, the values it saw. The facts are read from the mail as the gateway reads them. Without --sender
  * the mail has an empty envelope sender; --user, --ip and --no-tls say who handed it in, and how; --recipient-tls that the recipient's host gives
- * verified TLS. Prints values of the mail.
+ * verified TLS; --scan what the scanner says. Prints values of the mail.
  */
 export async function explain(argv: readonly string[], io: Io): Promise<number> {
   const { values, positionals } = parseArgs({
@@ -29,6 +30,7 @@ export async function explain(argv: readonly string[], io: Io): Promise<number> 
       ...{ user: { type: 'string', default: '' }, ip: { type: 'string', default: '198.51.100.7' } },
       'no-tls': { type: 'boolean', default: false },
       'recipient-tls': { type: 'boolean', default: false },
+      scan: { type: 'string', default: 'none' },
     },
   })
   const [file, ...more] = positionals
@@ -39,7 +41,7 @@ export async function explain(argv: readonly string[], io: Io): Promise<number> 
   const policy = policyIn(await contentsOf(file), file)
   const content = mailIn(await contentsOf(values.mail), values.mail)
   const mailbox = sender === null ? null : { address: sender, mailbox: sender }
-  const message = await readFacts(content, mailbox, policy)
+  const message = await readFacts(content, mailbox, policy, { scan: scanIn(values.scan) })
   const domain = domainOf(recipient)
   const facts = {
     message,
@@ -64,7 +66,9 @@ function worded(verdict: OutboundVerdict): string {
     const times = `${formatDuration(verdict.holdSeconds)} for an officer to decide, then for ${formatDuration(verdict.terms.ttlSeconds)}`
     return `hold, ${times}, ${by}${shown(verdict)}: ${verdict.because}`
   }
-  if (verdict.kind === 'refuse') return `refuse, ${by}: ${verdict.because}`
+  if (verdict.kind === 'refuse') {
+    return `refuse, ${verdict.scan === undefined ? by : 'by what the scanner said'}: ${verdict.because}`
+  }
   return `pass${verdict.tls === undefined ? '' : ' over verified TLS only'}, ${by}`
 }
 
@@ -83,6 +87,13 @@ function told(outcome: ExplainedPart['outcome']): string {
 
 function seen({ saw }: ExplainedPart): string {
   return saw.length === 0 ? '' : `    [${saw.map(({ name, value }) => `${name} is ${value}`).join('; ')}]`
+}
+
+function scanIn(text: string): Scan {
+  const known = ['none', 'clean', 'infected', 'too-large'] as const
+  const verdict = known.find((one) => one === text)
+  if (verdict === undefined) throw new UsageError(`policy explain: --scan is one of ${known.join(', ')}`)
+  return { verdict, name: '' }
 }
 
 function addressIn(text: string, option: string): Address {

@@ -22,7 +22,7 @@ import type { Accept } from './reception.ts'
 import { type Group, type Observed, passedAs, type Refusal, type Route, route } from './routing.ts'
 import { safeDomains } from './safe-domains.ts'
 import { NOT_SCANNED, type Scan } from './scan.ts'
-import { heedScan, scanned } from './scanning.ts'
+import { scanned } from './scanning.ts'
 import type { Sealing } from './sealing.ts'
 import type { Spool } from './spool.ts'
 import { subjectOf } from './spool-notice.ts'
@@ -163,7 +163,7 @@ async function decide(
   const facts = await readFacts(intake.content, intake.sender, policy, { scan, deadline })
   if (special === null) {
     const safe = policy.readsRecipientTls ? await safeDomains(org.courier, intake.recipients, deadline) : undefined
-    return heedScan(policy, scan, route(policy, facts, intake, safe))
+    return route(policy, facts, intake, safe)
   }
   return { kind: 'send', groups: [passedAs(special.rule, intake.recipients, policy.sealing.notice)], observed: [] }
 }

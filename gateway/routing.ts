@@ -77,7 +77,7 @@ export function route(
   const groups: Group[] = []
   const refusals: Refusal[] = []
   for (const { verdict, recipients: shared } of byFate.values()) {
-    if (verdict.kind === 'refuse') refusals.push({ rule: verdict.rule, because: verdict.because, recipients: shared })
+    if (verdict.kind === 'refuse') refusals.push(refusalOf(verdict, shared))
     else groups.push(groupOf(verdict, shared))
   }
   const [first, ...rest] = refusals
@@ -93,6 +93,14 @@ function groupOf(verdict: Exclude<OutboundVerdict, { kind: 'refuse' }>, recipien
   const { terms, subject = null, carry = 'both', notice = null } = verdict
   const hold = verdict.kind === 'hold' ? { because: verdict.because, seconds: verdict.holdSeconds } : null
   return { verdict: kind, rule, terms, subject, carry, notice, tls: null, hold, recipients }
+}
+
+function refusalOf(
+  { rule, because, scan }: Extract<OutboundVerdict, { kind: 'refuse' }>,
+  recipients: readonly IntakeRecipient[],
+): Refusal {
+  const as = scan === undefined ? {} : ({ as: scan === 'infected' ? 'infected' : 'not-scanned' } as const)
+  return { rule, because, recipients, ...as }
 }
 
 /** Passed on as it is, for that reason. */

@@ -155,7 +155,13 @@ export type OutboundVerdict = (
       /** Absent: as the next hop offers it. */
       readonly tls?: TlsDemand
     }
-  | { readonly kind: 'refuse'; readonly rule: string; readonly because: string }
+  | {
+      readonly kind: 'refuse'
+      readonly rule: string
+      readonly because: string
+      /** What a scanner said, where that is the reason and no rule. */
+      readonly scan?: 'infected' | 'too-large'
+    }
 ) & {
   /** Rules that only observe and would have decided, in their order; absent where there are none. */
   readonly observed?: readonly Observation[]

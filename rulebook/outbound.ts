@@ -1,6 +1,7 @@
 import { outboundBindings, type RecipientBindings } from './bindings.ts'
 import type { Outcome } from './condition.ts'
 import type { Observation, OutboundFacts, OutboundVerdict, SealTerms } from './facts.ts'
+import { heedScan } from './heed-scan.ts'
 import { defaultNotice } from './notice.ts'
 import { DEFAULT_RULE, type OutboundRule, type Outside, type Policy, ruleInError } from './policy.ts'
 
@@ -19,6 +20,8 @@ const SHORTEST_SECONDS = 60
  *
  * A rule that only observes decides nothing, whatever comes of it; the verdict says what it would have been.
  *
+ * What a scanner did not find clean leaves only by a rule that asks what it said; else the verdict is a refusal by {@link SCANNER_RULE}.
+ *
  * `seen`: one and the same for all recipients of one mail.
  */
 export function decideOutbound(policy: Policy, facts: OutboundFacts, seen: Outcomes = new Map()): OutboundVerdict {
@@ -27,7 +30,8 @@ export function decideOutbound(policy: Policy, facts: OutboundFacts, seen: Outco
   const outcomeOf = (rule: OutboundRule) => once(rule, bindings, seen)
   const decided = decide(policy, facts, { bindings, outcomeOf }, observed)
   const guarded = decided.kind === 'pass' && bindings.readTls && facts.recipient.tls === 'verified'
-  const verdict: OutboundVerdict = guarded ? { ...decided, tls: 'recipient' } : decided
+  const wanted: OutboundVerdict = guarded ? { ...decided, tls: 'recipient' } : decided
+  const verdict = heedScan(policy, facts.message.scan, wanted)
   return observed.length === 0 ? verdict : { ...verdict, observed }
 }
 

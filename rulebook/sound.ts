@@ -2,6 +2,7 @@ import { type Tree, treeAt } from './document.ts'
 import { formatDuration, LONGEST, parseDuration } from './duration.ts'
 import type { Spot } from './fault.ts'
 import { memberOf } from './groups.ts'
+import { SCANNER_RULE } from './heed-scan.ts'
 import { nearest } from './nearest.ts'
 import { DEFAULT_RULE, ruleInError } from './policy.ts'
 import type { PolicyFile } from './shape.ts'
@@ -137,7 +138,7 @@ function* testNames(file: PolicyFile, tree: Tree): Generator<Spot> {
   for (const part of ['outbound', 'release'] as const) {
     const observing = new Set(part === 'outbound' ? file.outbound.filter(isObserving).map(({ name }) => name) : [])
     const rules = file[part].map(({ name }) => name).filter((name) => !observing.has(name))
-    const known = new Set([DEFAULT_RULE, ...rules, ...rules.map(ruleInError)])
+    const known = new Set([DEFAULT_RULE, SCANNER_RULE, ...rules, ...rules.map(ruleInError)])
     for (const [index, { by }] of file.tests[part].entries()) {
       if (by === undefined || known.has(by)) continue
       if (observing.has(by)) {

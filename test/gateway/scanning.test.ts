@@ -2,7 +2,6 @@ import { once } from 'node:events'
 import { createServer, type Server } from 'node:net'
 import t, { type Test } from 'tap'
 import { loadConfig } from '../../gateway/config.ts'
-import { heedScan } from '../../gateway/scanning.ts'
 import { addRule, type Office, openOffice } from './office.ts'
 
 /** A clamd that finds the word `harmful`, and waits so long. */
@@ -115,22 +114,6 @@ t.test('a rule that asks what was found can let it leave, and no other', async (
   )
   t.match(both, /^554 5\.7\.0 .*\(because of kunde@example\.org\)/)
   t.equal(office.mails.length, 1)
-})
-
-t.test('who is refused by the scanner, and who is not', async (t) => {
-  const group = (rule: string, recipient: string) => ({ rule, recipients: [{ address: recipient }] })
-  const route = { kind: 'send', groups: [group('asks', 'a@x'), group('default', 'b@x')], observed: [] } as never
-  const policy = { reads: { kinds: false, contents: false, text: false, patterns: [], scanRules: ['asks'] } }
-  for (const verdict of ['none', 'clean'] as const) t.equal(heedScan(policy, { verdict, name: '' }, route), route)
-  t.match(heedScan(policy, { verdict: 'infected', name: 'X' }, route), {
-    kind: 'refuse',
-    refusals: [{ rule: 'scanner', as: 'infected', recipients: [{ address: 'b@x' }] }],
-  })
-  t.match(heedScan(policy, { verdict: 'too-large', name: '' }, route), { refusals: [{ as: 'not-scanned' }] })
-  const asked = { kind: 'send', groups: [group('asks', 'a@x')], observed: [] } as never
-  t.equal(heedScan(policy, { verdict: 'infected', name: '' }, asked), asked)
-  const refused = { kind: 'refuse', refusals: [group('other', 'a@x')], observed: [] } as never
-  t.equal(heedScan(policy, { verdict: 'infected', name: '' }, refused), refused, 'a rule that refuses says why')
 })
 
 t.test('a scanner can be taken back and put in place without a restart', async (t) => {

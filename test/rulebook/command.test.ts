@@ -75,6 +75,8 @@ t.test('explain reads a mail as the gateway does, and says why', async (t) => {
   t.ok(out.includes('=> tagged-secure (seal): true'))
   t.ok(out.includes('   internal (pass): false'))
   t.match(out.join('\n'), /true {3}"secure" in message\.tags {4}\[message\.tags is \["secure","ttl:2d"\]\]/)
+  t.match((await run(...asked, '--scan', 'infected')).out[0], /: refuse, by what the scanner said: a scanner found/)
+  await t.rejects(run(...asked, '--scan', 'perhaps'), UsageError)
   await t.rejects(run('explain', sample, '--mail', mail, '--to', 'bob'), UsageError)
   await t.rejects(run('explain', join(mail, '../bad.yaml'), '--mail', mail, '--to', 'a@b.example'), Failure)
   await t.rejects(run('explain', sample, '--mail', 'none.eml', '--to', 'a@b.example'), Failure)

@@ -372,3 +372,36 @@ t.test('a rule that asks nothing about the recipient is worked out once a mail, 
   t.strictSame(verdicts, ['own', 'both', 'own'])
   t.equal(asked, 1)
 })
+
+t.test('what a scanner did not find clean leaves only by a rule that asks what it said', async (t) => {
+  const rules = [
+    `{ name: large-inside, when: "message.scan.verdict == 'too-large' && recipient.internal", then: pass }`,
+    `{ name: trial, when: "message.scan.verdict == 'infected'", then: pass, observe: true }`,
+    `{ name: internal, when: recipient.internal, then: pass }`,
+    `{ name: reports, when: message.report, then: refuse, because: No reports. }`,
+    `{ name: broken, when: "${BROKEN}", then: pass }`,
+  ]
+  const policy = policyOf({ outbound: rules })
+  const decided = (verdict: 'none' | 'clean' | 'infected' | 'too-large', given: Parameters<typeof mail>[0] = {}) =>
+    decideOutbound(policy, mail({ wish: '1d', ...given, scan: { verdict, name: 'Evil' } }))
+  const to = 'bert@acme.example'
+  for (const verdict of ['none', 'clean'] as const) {
+    t.match(decided(verdict), { kind: 'seal', rule: 'default' })
+    t.match(decided(verdict, { to }), { kind: 'pass', rule: 'internal' })
+  }
+  const refused = { kind: 'refuse', rule: 'scanner', scan: 'infected', because: /something harmful.*: Evil$/ }
+  t.match(decided('infected'), refused)
+  t.match(decided('infected', { to }), refused, 'a rule that does not ask, and one that only observes, let nothing go')
+  t.match(decided('too-large', { to }), { kind: 'pass', rule: 'large-inside' })
+  t.match(decided('too-large'), { kind: 'refuse', rule: 'scanner', scan: 'too-large' })
+  t.match(
+    decided('infected', { report: true }),
+    { rule: 'reports', because: 'No reports.' },
+    'a rule that refuses says why',
+  )
+  t.match(
+    decideOutbound(policy, mail({ scan: { verdict: 'infected' } })),
+    { rule: 'scanner' },
+    'an error lets nothing go',
+  )
+})
