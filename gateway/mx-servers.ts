@@ -1,13 +1,19 @@
+import { type Breaker, createBreaker } from './breaker.ts'
 import type { Courier, Delivery, RecipientResult } from './courier.ts'
 import { createSmtpCourier } from './courier-smtp.ts'
 import type { Candidate } from './mx-route.ts'
+import { notDelivered } from './recipient-result.ts'
+import { watchCourier } from './watched.ts'
 
 /** A connection that others keep open for us is soon given back to them. */
 const IDLE_MS = 5_000
 /** After so long without a mail a server is forgotten. */
 const FORGET_MS = 60_000
 
-type Server = { readonly courier: Courier; users: number; timer: NodeJS.Timeout | null }
+/** So many mails in a row that a server did not answer, and the next ones do not wait for it; in so many milliseconds one may find out. */
+const AWAY = { failures: 2, probeMs: 15_000 }
+
+type Server = { readonly courier: Courier; readonly breaker: Breaker; users: number; timer: NodeJS.Timeout | null }
 
 /** The servers of domains, with connections kept for the next mail. */
 export type MxServers = {
@@ -32,8 +38,9 @@ export function createMxServers({ port, helo, connections, budgetMs }: MxServers
   function serverOf({ host, address, tls }: Candidate, key: string): Server {
     const found = known.get(key)
     if (found !== undefined) return found
-    const courier = createSmtpCourier({ host, address, port, helo, tls, connections, budgetMs, idleMs: IDLE_MS })
-    const made: Server = { courier, users: 0, timer: null }
+    const bySmtp = createSmtpCourier({ host, address, port, helo, tls, connections, budgetMs, idleMs: IDLE_MS })
+    const breaker = createBreaker(AWAY)
+    const made: Server = { courier: watchCourier(bySmtp, breaker), breaker, users: 0, timer: null }
     known.set(key, made)
     return made
   }
@@ -50,6 +57,9 @@ export function createMxServers({ port, helo, connections, budgetMs }: MxServers
       // Under another policy a kept connection would prove too little, or too much.
       const key = JSON.stringify([host, address, tls])
       const server = serverOf(candidate, key)
+      if (!server.breaker.allows()) {
+        return delivery.recipients.map((one) => notDelivered(one, `${host} did not answer a moment ago`, '4.4.1'))
+      }
       if (server.timer !== null) clearTimeout(server.timer)
       server.users++
       try {

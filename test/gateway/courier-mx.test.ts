@@ -103,6 +103,21 @@ t.test('a server that is away, or has no time, is passed over for the next', asy
   t.equal(mails('127.0.0.2'), 1)
 })
 
+t.test('nobody waits for a server that has just not answered, again and again', async (t) => {
+  const silent = createServer((socket) => socket.on('error', () => undefined))
+  const { courier, port, mails } = await open(t, { zone: one })
+  silent.listen(port, '127.0.0.2')
+  await once(silent, 'listening')
+  t.teardown(() => silent.close())
+  const results = []
+  const began = performance.now()
+  for (let i = 0; i < 5; i++) results.push(...(await courier.deliver(deliveryOf([bo]))).results)
+  t.same(new Set(results.map(({ outcome }) => outcome)), new Set(['deferred']))
+  t.match(results.at(-1)?.text, 'mx.example.org did not answer a moment ago')
+  t.ok(performance.now() - began < 4 * 3_000, 'two of them waited')
+  t.equal(mails('127.0.0.2'), 0)
+})
+
 t.test('who may have it from one server does not get it from the next', async (t) => {
   const zone = {
     'example.org MX': ['10 a.example.org', '20 b.example.org'],
