@@ -25,6 +25,12 @@ export type Postfix = {
   readonly port: number
   /** Its log so far. */
   log(): string
+  /** Of its master. */
+  pid(): number
+  /** Mails in its queues. */
+  waiting(): number
+  /** The files of the mails delivered so far. */
+  files(): string[]
   /** The mails delivered so far, to whomever. */
   delivered(): Buffer[]
   /** Waits until `count` mails are delivered; throws after 20 s. */
@@ -80,6 +86,9 @@ export async function startPostfix(options: PostfixOptions = {}): Promise<Postfi
   return {
     port,
     log: () => readLog(root),
+    pid: () => Number(readFileSync(join(spool, 'pid', 'master.pid'), 'utf8').trim()),
+    waiting: () => ['maildrop', 'incoming', 'active', 'deferred'].flatMap((name) => filesIn(join(spool, name))).length,
+    files: () => maildirFiles(mail),
     delivered,
     async waitFor(count) {
       for (let i = 0; i < 200; i++) {
@@ -191,12 +200,19 @@ function readLog(root: string): string {
 }
 
 function readMaildir(mail: string): Buffer[] {
-  const folder = join(mail, 'all', 'new')
+  return maildirFiles(mail).map((path) => readFileSync(path))
+}
+
+function maildirFiles(mail: string): string[] {
+  return filesIn(join(mail, 'all', 'new'))
+}
+
+/** All files under a folder that may not be there; what goes while it is looked at is left out. */
+function filesIn(folder: string): string[] {
   if (!existsSync(folder)) return []
-  return readdirSync(folder)
+  return readdirSync(folder, { recursive: true, encoding: 'utf8' })
     .map((name) => join(folder, name))
-    .filter((path) => statSync(path).isFile())
-    .map((path) => readFileSync(path))
+    .filter((path) => statSync(path, { throwIfNoEntry: false })?.isFile() ?? false)
 }
 
 async function freePort(): Promise<number> {

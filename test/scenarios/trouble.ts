@@ -47,6 +47,8 @@ export type TroubleOptions = {
   readonly spools?: boolean
   readonly keyserver?: Readonly<Record<string, unknown>>
   readonly gateway?: Readonly<Record<string, unknown>>
+  /** In place of one that is made here; it runs already. */
+  readonly provider?: FlakyProvider
 }
 
 type Test = { teardown(act: () => Promise<void>): unknown }
@@ -64,7 +66,7 @@ const limits = {
 /** Builds the house; nothing runs yet but the provider. Everything ends, and goes from the disk, with the test. */
 export async function openTrouble(test: Test, options: TroubleOptions = {}): Promise<Trouble> {
   const folder = await mkdtemp(join(tmpdir(), 'sealpost-trouble-'))
-  const provider = await startFlakyProvider()
+  const provider = options.provider ?? (await startFlakyProvider())
   const [a = 0, b = 0, c = 0, d = 0, e = 0, f = 0, g = 0, h = 0, i = 0] = await freePorts(9)
   const house = await buildHouse({
     folder,
