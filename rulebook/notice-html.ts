@@ -1,6 +1,6 @@
 import { clipped } from './document.ts'
 import type { Spot } from './fault.ts'
-import { addressFaults, slotFaults } from './notice-text.ts'
+import { addressFaults, characterFaults, slotFaults } from './notice-text.ts'
 
 const TAGS = new Set([
   ...['p', 'br', 'hr', 'div', 'span', 'b', 'strong', 'i', 'em', 'u', 'small', 'h1', 'h2', 'h3', 'ul', 'ol', 'li', 'a'],
@@ -34,8 +34,10 @@ type Open = { readonly name: string; readonly offset: number }
 
 /** What is wrong with the HTML of an organization's own notice; offsets are into it. What is not known to be harmless is a fault. */
 export function* htmlFaults(html: string): Generator<Spot> {
+  yield* characterFaults(html)
   yield* slotFaults(html)
   const open: Open[] = []
+  let leads = false
   let at = 0
   while (at < html.length) {
     const next = html.indexOf('<', at)
@@ -53,11 +55,12 @@ export function* htmlFaults(html: string): Generator<Spot> {
       return
     }
     yield* tagFaults(html, tag, open)
+    leads ||= isLink(html, tag)
     at = next + tag[0].length
   }
   for (const { name, offset } of open)
     yield { offset, message: `<${name}> is not closed`, hint: `write </${name}> where it ends` }
-  if (!html.includes(ANCHOR)) {
+  if (!leads) {
     yield { offset: 0, message: 'nothing here leads to the message', hint: `write ${ANCHOR}` }
   }
   for (const { index } of html.matchAll(/\{recipients\}(?!\s*<\/)/g)) {
@@ -67,7 +70,7 @@ export function* htmlFaults(html: string): Generator<Spot> {
 }
 
 function* tagFaults(html: string, tag: RegExpExecArray, open: Open[]): Generator<Spot> {
-  const [whole, slash, written = '', inside = ''] = tag
+  const [, slash, written = '', inside = ''] = tag
   const offset = tag.index
   const name = written.toLowerCase()
   if (!TAGS.has(name)) {
@@ -88,12 +91,16 @@ function* tagFaults(html: string, tag: RegExpExecArray, open: Open[]): Generator
   }
   if (!VOID.has(name)) open.push({ name, offset })
   yield* attributeFaults(name, inside, offset)
-  if (name !== 'a') return
-  const rest = html.slice(offset + whole.length, offset + whole.length + 10)
-  if (!/^<a\s+href\s*=\s*["']\{link\}["']/i.test(whole) || rest !== '{link}</a>') {
+  if (name === 'a' && !isLink(html, tag)) {
     const hint = `write ${ANCHOR}: the only link is the message's, and its text is where it leads`
     yield { offset, message: 'a link that is not the link to the message', hint }
   }
+}
+
+function isLink(html: string, { 0: whole, index }: RegExpExecArray): boolean {
+  const leads =
+    /^<a\s+href\s*=\s*(?:"\{link\}"|'\{link\}')[\s>]/i.test(whole) && !/\shref\s*=.*\shref\s*=/is.test(whole)
+  return leads && html.startsWith('{link}</a>', index + whole.length)
 }
 
 function* attributeFaults(name: string, inside: string, offset: number): Generator<Spot> {

@@ -5,6 +5,7 @@ import { noticeSlots } from './notice.ts'
 
 /** What is wrong with the text of an organization's own notice; offsets are into it. */
 export function* textFaults(text: string): Generator<Spot> {
+  yield* characterFaults(text)
   yield* slotFaults(text)
   yield* addressFaults(text, 0)
   if (!text.includes('{link}')) {
@@ -16,6 +17,18 @@ export function* textFaults(text: string): Generator<Spot> {
       continue
     const hint = 'write {recipients} on a line of its own, at its begin, with an empty line after it: it becomes a list'
     yield { offset: index, message: '{recipients} stands beside other text', hint }
+  }
+}
+
+/** What no mail can carry as text, and what would turn the order of letters round, of a link's too. */
+export function* characterFaults(text: string): Generator<Spot> {
+  for (const found of text.matchAll(/[^\P{Cc}\n\t]|[\u202a-\u202e\u2066-\u2069\u2028\u2029]|\p{Cs}/gu)) {
+    const code = found[0].codePointAt(0)?.toString(16).toUpperCase().padStart(4, '0')
+    yield {
+      offset: found.index,
+      message: `the character U+${code}`,
+      hint: 'remove it: a notice is plain text and line breaks',
+    }
   }
 }
 

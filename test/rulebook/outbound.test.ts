@@ -405,3 +405,24 @@ t.test('what a scanner did not find clean leaves only by a rule that asks what i
     'an error lets nothing go',
   )
 })
+
+t.test('the link of an own notice may have a style, and nothing else beside it', async (t) => {
+  const withHtml = (html: string) =>
+    policyOf({ notices: `{ ours: { language: en, text: "{link}", html: ${JSON.stringify(html)} } }` })
+  t.ok(withHtml(`<P><A href='{link}' style="color:#00447c">{link}</a></p>`))
+  for (const html of [
+    '<a href="{link}">Open</a>',
+    '<a href="{link}" href="https://evil.example">{link}</a>',
+    '<a href="{link}" onclick="x">{link}</a>',
+    '<a href="{link}x">{link}</a>',
+    '<a href="javascript:x">{link}</a><a href="{link}">{link}</a>',
+    '<a href="{link}">{link}</a><svg onload=x>',
+    '<a href="{link}">{link}</a><p style="x:expression(y)">',
+    '<a href="{link}">{link}</a><!-- x -->',
+    '<a href="{link}">{link}</a></div>',
+    '<a href="{link}">{link}</a><p style="background:u\\\\72l(x)"></p>',
+    '<a href="{link}">{link}</a> or mailto:x',
+  ]) {
+    t.throws(() => withHtml(html), html)
+  }
+})
