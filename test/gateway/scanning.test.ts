@@ -128,3 +128,12 @@ t.test('a scanner can be taken back and put in place without a restart', async (
   await office.gateway.reload(config)
   t.match(await office.send('anna@acme.example', ['kunde@example.org'], letter('this is harmful')), /^554 5\.7\.0/)
 })
+
+t.test('what is harmful can be kept for an officer, and does not leave meanwhile', async (t) => {
+  const rule =
+    '  - {name: quarantine, when: "message.scan.verdict == \'infected\'", then: hold, because: A scanner found something in it.}'
+  const { daemon, office } = await openScanned(t, rule)
+  t.teardown(() => daemon.close())
+  t.match(await office.send('anna@acme.example', ['kunde@example.org'], letter('this is harmful')), /^250 /)
+  t.notOk(office.mails.some(({ to }) => to.includes('kunde@example.org')))
+})
