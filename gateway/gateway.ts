@@ -40,6 +40,7 @@ import { createProviderAccounts } from './provider-accounts.ts'
 import { openQueueControl, type QueueControl } from './queue-control.ts'
 import { createRoom } from './room.ts'
 import { createScanner } from './scanner.ts'
+import { greetScanners } from './scanning.ts'
 import { createSealing } from './sealing.ts'
 import { createSigningKeyRing } from './signing-keys.ts'
 import { openSpool, type Spool } from './spool.ts'
@@ -211,7 +212,9 @@ export async function startGateway(config: Config, log: Log, now: () => Date = (
   const listeners = createListeners(log)
   let control: QueueControl | null = null
   const addresses: { name: string; address: string; port: number }[] = []
+  const closing = new AbortController()
   const close = async () => {
+    closing.abort()
     await listeners.close()
     await polling.stop()
     await control?.close()
@@ -231,6 +234,7 @@ export async function startGateway(config: Config, log: Log, now: () => Date = (
     await close()
     throw error
   }
+  void greetScanners(config.organizations, log, closing.signal)
   let running = config
   const reload = async (next: Config) => {
     const changed = next.organizations.filter(

@@ -59,9 +59,10 @@ export function createScanner(options: ScannerOptions): Scanner {
   }
 }
 
-/** What the scanner says of itself, for people; rejects if it says nothing. No message is shown to it. */
-export async function askScanner({ place, icap, timeoutMs }: ScannerOptions): Promise<string> {
-  return withWire(place, AbortSignal.timeout(timeoutMs), async (wire) => {
+/** What the scanner says of itself, for people; rejects if it says nothing, or at the end of `stop`. No message is shown to it. */
+export async function askScanner({ place, icap, timeoutMs }: ScannerOptions, stop?: AbortSignal): Promise<string> {
+  const late = AbortSignal.timeout(timeoutMs)
+  return withWire(place, stop === undefined ? late : AbortSignal.any([late, stop]), async (wire) => {
     if (icap === null) return askClamd(wire)
     const { service, method, preview } = await askIcap(wire, icap)
     return `${service}, ${method}${preview === null ? '' : `, preview of ${preview} octets`}`

@@ -1,9 +1,11 @@
 import type { Tracer } from '../telemetry/tracer.ts'
+import type { OrganizationConfig } from './config.ts'
 import type { Intake } from './intake.ts'
 import type { Log } from './log.ts'
 import type { Metrics } from './metrics.ts'
 import type { Organization } from './organization.ts'
 import { NOT_SCANNED, type Scan } from './scan.ts'
+import { askScanner } from './scanner.ts'
 
 /** Shows the message to the organization's scanner, if there is one. Rejects if it cannot answer: nothing leaves unseen. */
 export async function scanned(
@@ -24,4 +26,21 @@ export async function scanned(
     metrics.scanned('failed')
     throw error
   }
+}
+
+/** Says in the log whether each scanner answers, before the first mail finds out; the end of `stop` ends it. Never rejects. */
+export async function greetScanners(
+  organizations: readonly OrganizationConfig[],
+  log: Log,
+  stop: AbortSignal,
+): Promise<void> {
+  const greet = async ({ id, scanner }: OrganizationConfig) => {
+    if (scanner === null) return
+    try {
+      log.info('the scanner answers', { org: id, reason: await askScanner(scanner, stop) })
+    } catch (cause) {
+      if (!stop.aborted) log.error('the scanner does not answer: until it does, mail waits', { org: id, cause })
+    }
+  }
+  await Promise.all(organizations.map(greet))
 }

@@ -1,10 +1,12 @@
 import { once } from 'node:events'
 import { createServer, type Socket } from 'node:net'
+import { createServer as createTlsServer } from 'node:tls'
 import t, { type Test } from 'tap'
 import { GatewayError } from '../../gateway/error.ts'
 import { createContentWriter, readMemory } from '../../gateway/intake.ts'
 import { createRoom } from '../../gateway/room.ts'
 import { askScanner, createScanner, type ScannerOptions } from '../../gateway/scanner.ts'
+import { makeCertificate } from './certificate.ts'
 import { hasClamd, hasIcap, MARKER, NAME, startClamd, startIcap } from './real-scanners.ts'
 
 const never = new AbortController().signal
@@ -313,6 +315,29 @@ t.test('ICAP: what services say is understood', async (t) => {
     { late: `ICAP/1.0 200 OK\r\n${'X: y\r\n'.repeat(20_000)}\r\n` },
   ]
   for (const talk of wrong) await t.rejects(says(talk), { code: 'scanner' }, JSON.stringify(talk).slice(0, 60))
+})
+
+t.test('ICAP over TLS: only to whom the certificate names', async (t) => {
+  const { key, cert, ca } = await makeCertificate('scan.example.net')
+  const talk = icapServer({}, [])
+  const server = createTlsServer({ key, cert }, (socket) => talk(socket.on('error', () => undefined)))
+  server.on('tlsClientError', () => undefined).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => server.close())
+  const address = server.address()
+  const port = address !== null && typeof address === 'object' ? address.port : 0
+  const towards = (name: string, trusted: readonly string[]) => {
+    const tls = { mode: 'verify', name, ca: trusted } as const
+    const place = { kind: 'host', host: '127.0.0.1', port, tls } as const
+    return createScanner(options(port, { service: 'x', place })).scan(contentOf('body'), never)
+  }
+  t.strictSame(await towards('scan.example.net', [ca]), { verdict: 'clean', name: '' })
+  await t.rejects(towards('other.example.net', [ca]), { code: 'scanner' })
+  await t.rejects(towards('scan.example.net', []), { code: 'scanner' })
+  const plain = await serve(t, icapServer({}, []))
+  const clear = { kind: 'host', host: '127.0.0.1', port: plain, tls: { mode: 'verify' } } as const
+  const refused = createScanner(options(plain, { service: 'x', place: clear })).scan(contentOf('body'), never)
+  await t.rejects(refused, { code: 'scanner' }, 'no clear text where TLS is asked for')
 })
 
 t.test('what a scanner calls itself is told, and that it is none', async (t) => {

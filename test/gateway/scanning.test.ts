@@ -14,6 +14,7 @@ async function startDaemon(port = 0): Promise<Daemon> {
     socket.on('error', () => undefined)
     socket.on('data', (octets: Buffer) => {
       text += octets.toString('latin1')
+      if (text === 'zVERSION\0') socket.end('ClamAV of the test\0')
       if (!text.endsWith('\0\0\0\0')) return
       seen.push(text)
       socket.end(text.includes('harmful') ? 'stream: Test.Harmful FOUND\0' : 'stream: OK\0')
@@ -72,6 +73,7 @@ t.test('what is found harmful leaves neither sealed nor in the clear, and the re
   t.match(large, /^552 5\.3\.4 .*scanner/)
   t.equal(office.mails.length, 1)
   t.match(office.log(), /"reason":"Test.Harmful"/)
+  t.match(office.log(), /ClamAV of the test.*the scanner answers/)
   t.notMatch(office.log(), /hush-hush|this is/)
   const metrics = await metricsOf(office)
   t.match(metrics, 'sealpost_gateway_scans_total{verdict="clean"} 1')
