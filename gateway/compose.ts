@@ -9,7 +9,7 @@ import { type Notice, renderNotice } from './notice.ts'
 import type { NoticeTemplates } from './notice-template.ts'
 import { ATTACHMENT_NAME } from './notice-words.ts'
 import { composeHeader } from './outgoing-header.ts'
-import { quotedPrintable } from './quoted-printable.ts'
+import { longestLine, quotedPrintable } from './quoted-printable.ts'
 import type { SealedCopy } from './sealing.ts'
 
 /** All that a sealed mail is built from; the egress look gets the same. */
@@ -132,7 +132,7 @@ function noticeOf(templates: NoticeTemplates, parts: SealedParts): Notice {
 
 /** The text of a part with the field that says how it is written: as it is where it can stand so (RFC 2045 2.7). */
 function encoded(text: string): string {
-  const plain = !/[^\r\n\x20-\x7e]|^[^\r\n]{999}/m.test(text)
+  const plain = !/[^\r\n\x20-\x7e]/.test(text) && longestLine(text) <= 998
   const encoding = plain ? '7bit' : 'quoted-printable'
   return `Content-Transfer-Encoding: ${encoding}\r\n\r\n${plain ? text : quotedPrintable(text)}`
 }

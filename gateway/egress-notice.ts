@@ -57,7 +57,11 @@ function piecesFault(body: string, pieces: Pieces, endOf: EndOf, parts: SealedPa
 
 /** The text of a part; null where its octets are not what its encoding says. */
 function textOf(coded: string, encoding: string): string | null {
-  if (encoding === '7bit') return /[^\r\n\x20-\x7e]|^[^\r\n]{999}/m.test(coded) ? null : coded
+  if (encoding === '7bit') {
+    const fits =
+      !/[^\r\n\x20-\x7e]/.test(coded) && (coded.length < 999 || coded.split('\r\n').every((line) => line.length <= 998))
+    return fits ? coded : null
+  }
   if (/[^\r\n\x20-\x7e]|^[^\r\n]{77}|=(?!\r\n|[0-9A-F]{2})/m.test(coded)) return null
   const octets = coded
     .replace(/=\r\n/g, '')

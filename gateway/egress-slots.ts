@@ -91,6 +91,7 @@ function isOpener(line: string, parts: SealedParts, language: NoticeLanguage): b
 
 /** Where `value` ends that is written at `at` with numbers for what HTML knows; null if it is not. */
 function endOfEscaped(html: string, at: number, value: string): number | null {
+  if (/^[ !#-%(-;=?-_a-~\r\n]*$/.test(value) && html.startsWith(value, at)) return at + value.length
   let end = at
   for (const character of value) {
     const written = `&#${character.codePointAt(0)};`

@@ -21,3 +21,15 @@ function codeLine(line: string): string {
   }
   return out
 }
+
+/** Of lines that end with CRLF, in characters. */
+export function longestLine(text: string): number {
+  let longest = 0
+  for (let at = 0; at <= text.length; ) {
+    const found = text.indexOf('\r\n', at)
+    const end = found === -1 ? text.length : found
+    if (end - at > longest) longest = end - at
+    at = end + 2
+  }
+  return longest
+}
