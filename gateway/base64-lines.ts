@@ -8,6 +8,8 @@ const PAIRS = pairsOf([...ALPHABET].flatMap((first) => [...ALPHABET].map((second
 const [CRLF = 0] = pairsOf(['\r\n'])
 /** Shorter pieces are gathered, so that few of them do not make as many chunks. */
 const SHORT = 1024
+/** Octets of a block, whole lines: what is sent over the wire in one write, 256 KiB and a little. */
+const BLOCK = 3361 * OUT
 
 /** Octets that `size` octets become. */
 export function base64Size(size: number): number {
@@ -24,9 +26,11 @@ export function base64Lines(bytes: Uint8Array): Buffer {
   return out
 }
 
-/** The same over a stream, whatever its chunks. */
+/** The same over a stream, whatever its chunks, in blocks of {@link BLOCK}. */
 export async function* base64Stream(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
   let rest: Uint8Array = new Uint8Array()
+  let out = Buffer.allocUnsafeSlow(BLOCK)
+  let filled = 0
   for await (const chunk of source) {
     const short = chunk.length < SHORT
     const bytes = short ? Buffer.concat([rest, chunk]) : chunk
@@ -37,12 +41,21 @@ export async function* base64Stream(source: AsyncIterable<Uint8Array>): AsyncGen
     // What was left over is filled up to whole lines, and the long chunk behind it stays where it is.
     const lent = short ? 0 : (IN - (rest.length % IN)) % IN
     const head = short ? new Uint8Array() : Buffer.concat([rest, chunk.subarray(0, lent)])
-    const end = bytes.length - ((bytes.length - lent) % IN)
-    const out = Buffer.allocUnsafeSlow(((head.length + end - lent) / IN) * OUT)
-    codeLines(bytes, lent, end, out, codeLines(head, 0, head.length, out, 0))
-    yield out
-    rest = bytes.slice(end)
+    const whole = bytes.length - ((bytes.length - lent) % IN)
+    for (const part of [head, bytes.subarray(lent, whole)]) {
+      for (let from = 0; from < part.length; ) {
+        const to = Math.min(part.length, from + ((BLOCK - filled) / OUT) * IN)
+        filled = codeLines(part, from, to, out, filled)
+        from = to
+        if (filled < BLOCK) continue
+        yield out
+        out = Buffer.allocUnsafeSlow(BLOCK)
+        filled = 0
+      }
+    }
+    rest = bytes.slice(whole)
   }
+  if (filled > 0) yield out.subarray(0, filled)
   if (rest.length > 0) yield base64Lines(rest)
 }
 
