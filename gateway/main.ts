@@ -1,4 +1,5 @@
 import closeWithGrace from 'close-with-grace'
+import { collectAsNewerEngines } from './collector.ts'
 import { type Config, ConfigError, loadConfig } from './config.ts'
 import { startGateway } from './gateway.ts'
 import { createLog, openStandardOutput } from './log.ts'
@@ -40,6 +41,7 @@ async function main(args: readonly string[]): Promise<void> {
   })
 }
 
+collectAsNewerEngines()
 try {
   await main(process.argv.slice(2))
 } catch (error) {

@@ -1,0 +1,10 @@
+import { setFlagsFromString } from 'node:v8'
+
+/**
+ * Has garbage collected by the rule of newer engines: octets outside of the heap count towards one limit with it. V8 13, which comes with Node 24,
+ * looks through the whole heap for each 64 MB of them instead, however small the heap and however short they live: of a mail of 5 MB that
+ * was half of all processor time. Newer engines have this rule and no such flag. To be called before there is much to collect.
+ */
+export function collectAsNewerEngines(): void {
+  if (process.versions.v8.startsWith('13.')) setFlagsFromString('--external-memory-accounted-in-global-limit')
+}
