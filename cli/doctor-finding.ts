@@ -9,6 +9,7 @@ export type Area =
   | 'scanner'
   | 'loops'
   | 'spool'
+  | 'held'
   | 'open relay'
   | 'disk'
   | 'dns'

@@ -10,6 +10,7 @@ import { certificateFindings } from './doctor-certificates.ts'
 import { diskFindings } from './doctor-disk.ts'
 import { dnsFindings } from './doctor-dns.ts'
 import { broken, type Finding, look, ok, renderFindings } from './doctor-finding.ts'
+import { heldFindings } from './doctor-held.ts'
 import { keyServerFindings } from './doctor-keyserver.ts'
 import { listenerFindings } from './doctor-listener.ts'
 import { loopFindings, nextHopFindings } from './doctor-next-hop.ts'
@@ -113,6 +114,7 @@ async function examine(
     ...(await scannerFindings(config)),
     ...(await each((org) => loopFindings(config, org))),
     ...(await spoolFindings(config, now())),
+    ...(await heldFindings(config, now())),
     ...(await diskFindings(folders)),
     ...(await each((org) => dnsFindings(names, org, domainsOf(org.id)))),
   ]

@@ -72,11 +72,8 @@ function worded(verdict: OutboundVerdict): string {
   return `pass${verdict.tls === undefined ? '' : ' over verified TLS only'}, ${by}`
 }
 
-function shown({ subject, carry, notice }: Extract<OutboundVerdict, { kind: 'seal' | 'hold' }>): string {
-  const said = { subject, carry, notice: notice?.name }
-  return Object.entries(said)
-    .map(([field, value]) => (value === undefined ? '' : `; ${field}: ${value}`))
-    .join('')
+function shown({ subject, carry }: Extract<OutboundVerdict, { kind: 'seal' | 'hold' }>): string {
+  return (subject === undefined ? '' : `; subject: ${subject}`) + (carry === undefined ? '' : `; carry: ${carry}`)
 }
 
 function tell({ name, then, observes, outcome, decides, parts }: ExplainedRule, io: Io): void {

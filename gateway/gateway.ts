@@ -18,7 +18,7 @@ import { createSmtpCourier, nextHopOf } from './courier-smtp.ts'
 import { createDispatch } from './dispatch.ts'
 import { signingCourier } from './dkim.ts'
 import { createEgress } from './egress.ts'
-import { openHoldFolder } from './hold-folder.ts'
+import { holdPlaceIn, openHoldFolder } from './hold-folder.ts'
 import { holdReasons, renderHolds } from './hold-metrics.ts'
 import { openHolds } from './holds.ts'
 import { createKeyServer } from './key-server.ts'
@@ -142,11 +142,7 @@ export async function startGateway(config: Config, log: Log, now: () => Date = (
   const holds = await openHolds({
     ...preparing,
     ...{ organizations, keyServer },
-    folder: await openHoldFolder({
-      folder: join(config.data, 'held'),
-      keyFile: join(config.data, 'held.key'),
-      reserve: config.spool.reserve,
-    }),
+    folder: await openHoldFolder({ ...holdPlaceIn(config.data), reserve: config.spool.reserve }),
   })
   const changes = createChanges({ folder: config.data, keyServer, copies, holds, log })
   const dispatch = createDispatch({
@@ -216,6 +212,7 @@ export async function startGateway(config: Config, log: Log, now: () => Date = (
   const close = async () => {
     closing.abort()
     await listeners.close()
+    holds.stop()
     await polling.stop()
     await control?.close()
     await spooling.close()

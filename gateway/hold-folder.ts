@@ -31,6 +31,11 @@ export type HoldFolderOptions = {
   readonly reserve: number
 }
 
+/** Where a gateway with this data folder keeps what is held. */
+export function holdPlaceIn(data: string): Pick<HoldFolderOptions, 'folder' | 'keyFile'> {
+  return { folder: join(data, 'held'), keyFile: join(data, 'held.key') }
+}
+
 const ID = /^[0-9a-f]{22}$/
 const DRAFT = '.draft-'
 const MEMORY_LIMIT = 1024 * 1024

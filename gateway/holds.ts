@@ -1,3 +1,4 @@
+import type { HoldFate } from '../protocol/hold-api.ts'
 import type { EnvelopeId, OrgId } from '../protocol/identifiers.ts'
 import { GatewayError } from './error.ts'
 import type { HeaderField } from './header.ts'
@@ -21,8 +22,10 @@ export type Holds = {
   remind(envelope: EnvelopeId): Promise<void>
   /** Something became of an envelope. */
   note(envelope: EnvelopeId): void
-  /** Asks for the fate of all that something may have become of, and carries it out. Never rejects. */
+  /** Asks for the fate of all that something may have become of, and carries it out, until the key server does not answer. Never rejects. */
   poll(): Promise<void>
+  /** A poll under way ends after the mail that it is at. */
+  stop(): void
   stats(): HoldStats
 }
 
@@ -56,6 +59,7 @@ export async function openHolds(parts: HoldsParts): Promise<Holds> {
   const live = new Map<string, Live>()
   const due = new Set<Live>()
   let damaged = 0
+  let isStopped = false
   for await (const loaded of folder.load()) {
     if (loaded.kind === 'damaged') {
       damaged += 1
@@ -101,11 +105,10 @@ export async function openHolds(parts: HoldsParts): Promise<Holds> {
     one.told = true
   }
 
-  async function settle(one: Live): Promise<void> {
-    const { org: id, envelope, digest, intake } = one
+  async function settle(one: Live, fate: HoldFate): Promise<void> {
+    const { org: id, envelope, intake } = one
     const org = organizations.get(id)
     if (org === undefined) return log.error('mail of an organization that is gone is held', { org: id, envelope })
-    const fate = await keyServer.holdFate({ org: id, id: envelope, digest })
     if (fate.kind === 'held') due.delete(one)
     if (fate.kind === 'held' || fate.kind === 'waiting') return
     if (fate.kind !== 'gone') await carryOut(parts, org, await folder.read(one.id), fate)
@@ -138,10 +141,19 @@ export async function openHolds(parts: HoldsParts): Promise<Holds> {
     },
     async poll() {
       for (const one of [...due]) {
-        await settle(one).catch((cause: unknown) => {
-          log.warn('a held mail waits', { org: one.org, envelope: one.envelope, cause })
-        })
+        if (isStopped) return
+        const { org, envelope, digest } = one
+        try {
+          await settle(one, await keyServer.holdFate({ org, id: envelope, digest }))
+        } catch (cause) {
+          log.warn('a held mail waits', { org, envelope, cause })
+          // The next would wait for the same.
+          if (cause instanceof GatewayError && cause.code === 'key-server') return
+        }
       }
+    },
+    stop() {
+      isStopped = true
     },
     stats() {
       const all = [...live.values()]

@@ -21,7 +21,7 @@ const CIPHER = 'aes-256-gcm'
 export async function loadSpoolKey(path: string, occupied: boolean): Promise<SpoolKey> {
   if (occupied && (await readIfThere(path)) === null) {
     throw new Error(
-      `${path}: there is mail under this key, but the key is missing; restore the file, or move the folder of that mail away`,
+      `${path}: mail is kept under it, but its key is missing; restore the file, or move the folder of that mail away`,
     )
   }
   const key = Buffer.from(await madeSecret(dirname(path), basename(path)), 'base64url')

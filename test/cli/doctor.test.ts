@@ -1,4 +1,5 @@
 import { readFileSync, writeFileSync } from 'node:fs'
+import { rm } from 'node:fs/promises'
 import { createServer as createHttpServer } from 'node:http'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
@@ -9,6 +10,7 @@ import { dkim } from '../../cli/dkim.ts'
 import { doctor } from '../../cli/doctor.ts'
 import { diskFindings } from '../../cli/doctor-disk.ts'
 import type { Finding } from '../../cli/doctor-finding.ts'
+import { heldFindings } from '../../cli/doctor-held.ts'
 import { type Names, NoAnswer } from '../../cli/doctor-resolver.ts'
 import { spoolFindings } from '../../cli/doctor-spool.ts'
 import { run } from '../../cli/run.ts'
@@ -85,6 +87,7 @@ t.test('a whole house is healthy: everything is looked at, nothing is broken, ex
     'next hop',
     'loops',
     'spool',
+    'held',
     'open relay',
   ]
   for (const area of [...areas, 'disk', 'dns']) t.not(of('ok', area), '', area)
@@ -268,6 +271,16 @@ t.test('disk: a folder that cannot be written is broken, one that is still to be
   t.match(sealed?.found, /\/proc cannot be written/)
   t.not(fresh?.level, 'broken')
   t.match(fresh?.found, /to be made in/)
+})
+
+t.test('held: what waits for an officer is told, and a key that is gone', async (t) => {
+  const folder = t.testdir({ held: { ['a'.repeat(22)]: 'sealed', '.draft-x': '' }, 'held.key': 'key', none: {} })
+  const in_ = (hours: number) => new Date(Date.now() + hours * 3_600_000 + 90_000)
+  t.match(await heldFindings({ data: folder }, in_(2)), [{ level: 'ok', found: /^1 mail waits .* for 2 h$/ }])
+  t.match(await heldFindings({ data: folder }, in_(30)), [{ level: 'look', todo: /sealpost held list/ }])
+  t.match(await heldFindings({ data: join(folder, 'none') }, in_(2)), [{ level: 'ok', found: /no mail waits/ }])
+  await rm(join(folder, 'held.key'))
+  t.match(await heldFindings({ data: folder }, in_(2)), [{}, { level: 'broken', found: /held\.key is missing/ }])
 })
 
 t.test(

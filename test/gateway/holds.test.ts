@@ -39,6 +39,7 @@ async function desk(folder: string, options: { readonly reserve?: number } = {})
   const self = {
     hold: async (): Promise<HoldResult> => ({ kind: 'held', until: '2030-01-01T00:00:00.000Z' }),
     fate: { kind: 'held' } as HoldFate,
+    fates: null as (() => Promise<HoldFate>) | null,
     asked: 0,
     spoolFails: false,
     told,
@@ -74,7 +75,7 @@ async function desk(folder: string, options: { readonly reserve?: number } = {})
       hold: () => self.hold(),
       async holdFate() {
         self.asked += 1
-        return self.fate
+        return self.fates === null ? self.fate : self.fates()
       },
     },
     folder: await openHoldFolder({ folder: join(folder, 'held'), keyFile: join(folder, 'held.key'), reserve }),
@@ -244,6 +245,23 @@ t.test(
   },
 )
 
+t.test('a key server that does not answer is asked for one of them, not for each', async (t) => {
+  const office = await desk(t.testdir())
+  t.teardown(async () => office.stop())
+  const orders = [order(), order(), order()]
+  for (const one of orders) {
+    await keep(office, one)
+    office.holds.note(one.envelope.id)
+  }
+  office.fates = () => Promise.reject(new GatewayError('key-server'))
+  await office.holds.poll()
+  t.equal(office.asked, 1)
+  office.fates = null
+  office.fate = { kind: 'gone' }
+  await office.holds.poll()
+  t.strictSame(await office.files(), [])
+})
+
 t.test('a large one is carried through files, octet for octet', async (t) => {
   const folder = t.testdir()
   const office = await desk(folder)
@@ -283,7 +301,7 @@ t.test('a file that was altered, cut or put under another name is named and left
   t.equal((await again.files()).length, 3)
   t.notOk((await readdir(join(folder, 'held'))).includes('.draft-x'), 'a draft is nothing yet')
   await rm(join(folder, 'held.key'))
-  await t.rejects(desk(folder), /held\.key: there is mail under this key, but the key is missing/)
+  await t.rejects(desk(folder), /held\.key: mail is kept under it, but its key is missing/)
 })
 
 t.test('a disk that is almost full takes nothing in', async (t) => {

@@ -190,7 +190,7 @@ function masterOf(port: number, more: readonly string[]): string {
 }
 
 function run(etc: string, command: 'start' | 'stop'): void {
-  const { status, stderr } = spawnSync('/usr/sbin/postfix', ['-c', etc, command], { encoding: 'utf8', timeout: 30_000 })
+  const { status, stderr } = spawnSync('/usr/sbin/postfix', ['-c', etc, command], { encoding: 'utf8' })
   if (status !== 0 && command === 'start') throw new Error(`postfix start: ${stderr}`)
 }
 

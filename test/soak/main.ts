@@ -37,29 +37,31 @@ function readOptions(args: readonly string[]): Options {
 
 const say = (line: string) => process.stdout.write(`${line}\n`)
 
-async function soak({ kills, seed, perRound }: Options, ending: Ending): Promise<number> {
+async function soak({ kills, seed, perRound }: Options): Promise<number> {
   const absent = postfixAbsent()
   if (absent !== false) say(`${absent.replace(': skipped', '')}: its rounds have a provider of ours`)
+  const days = DAYS.map((day) =>
+    day.provider === 'postfix' && absent !== false ? { ...day, provider: 'unkind' as const } : day,
+  )
   say(`${kills} kills, seed ${seed}`)
   const chance = createChance(seed)
   const rounds: Round[] = []
   const faults: string[] = []
-  let killed = 0
-  for (let number = 1; killed < kills; number++) {
-    const day = dayOf(number, absent === false)
+  for (let killed = 0; killed < kills; ) {
+    const day = days[rounds.length % days.length]
+    if (day === undefined) break
     const begun = Date.now()
     const wanted = Math.min(perRound, kills - killed)
-    const round = await played({ ...day, kills: wanted, pause: 3_000, longest: 8_000 * wanted, chance }, ending)
-    const found = typeof round === 'string' ? [`it could not be played to its end: ${round}`] : faultsOf(round)
-    if (typeof round !== 'string') rounds.push(round)
-    killed += typeof round === 'string' ? wanted : round.kills.length
+    const round = await played({ ...day, kills: wanted, pause: 3_000, longest: 8_000 * wanted, chance })
+    killed += round.kills.length
+    rounds.push(round)
+    const found = faultsOf(round)
     faults.push(...found)
-    const seconds = Math.round((Date.now() - begun) / 1000)
-    const said = typeof round === 'string' ? 'broken off' : told([round])
     say(
-      `round ${number} (${day.provider}, ${day.delivery}): ${said}; faults ${found.length}; ${seconds} s; ${killed} of ${kills}`,
+      `round ${rounds.length} (${day.provider}, ${day.delivery}): ${told([round])}; ${found.length} faults; ${Math.round((Date.now() - begun) / 1000)} s; ${killed} of ${kills} kills`,
     )
     for (const fault of found) say(`  ${fault}`)
+    if (round.kills.length === 0) break
   }
   say('')
   say(`in all: ${told(rounds)}`)
@@ -68,31 +70,13 @@ async function soak({ kills, seed, perRound }: Options, ending: Ending): Promise
   return faults.length === 0 ? 0 : 1
 }
 
-function dayOf(number: number, withPostfix: boolean): (typeof DAYS)[number] {
-  const day = DAYS[(number - 1) % DAYS.length] ?? { provider: 'unkind', delivery: 'inline' }
-  return day.provider === 'postfix' && !withPostfix ? { ...day, provider: 'unkind' } : day
-}
-
-/** Everything of the round ends with it, whatever happened. A text says why it broke off: somebody who did not come back is a fault too. */
-async function played(options: RoundOptions, ending: Ending): Promise<Round | string> {
+/** Everything of the round ends with it, whatever happened. */
+async function played(options: RoundOptions): Promise<Round> {
+  const endings: (() => Promise<void>)[] = []
   try {
-    return await playRound(ending, options)
-  } catch (cause) {
-    return cause instanceof Error ? cause.message : String(cause)
+    return await playRound({ teardown: (act) => endings.push(act) }, options)
   } finally {
-    await ending.end()
-  }
-}
-
-type Ending = { teardown(act: () => Promise<void>): void; end(): Promise<void> }
-
-function createEnding(): Ending {
-  const acts: (() => Promise<void>)[] = []
-  return {
-    teardown: (act) => void acts.push(act),
-    async end() {
-      for (const act of acts.splice(0).reverse()) await act()
-    },
+    for (const end of endings.reverse()) await end()
   }
 }
 
@@ -111,13 +95,10 @@ function told(rounds: readonly Round[]): string {
   ].join(', ')
 }
 
-const ending = createEnding()
-for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-  process.once(signal, () => void ending.end().finally(() => process.exit(130)))
-}
 try {
-  process.exitCode = await soak(readOptions(process.argv.slice(2)), ending)
+  process.exitCode = await soak(readOptions(process.argv.slice(2)))
 } catch (cause) {
+  // What failed is the machine's or the asker's, such as a port or an option; what a round finds is no error.
   process.stderr.write(`${cause instanceof Error ? cause.message : String(cause)}\n\n${USAGE}\n`)
   process.exitCode = 2
 }
