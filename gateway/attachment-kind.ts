@@ -43,6 +43,7 @@ const magics: readonly Magic[] = [
   [0, '\xfd7zXZ\0', 'archive'],
   [0, '\x28\xb5\x2f\xfd', 'archive'],
   [0, 'MSCF', 'archive'],
+  [0, '\x78\x9f\x3e\x22', 'archive'],
   [257, 'ustar', 'archive'],
   [0, '\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1', 'office'],
   [0, '{\\rtf', 'office'],

@@ -5,15 +5,12 @@ import { parseAddressList } from './address-list.ts'
 import { fieldsOf, fieldValue, type Header } from './header.ts'
 import type { Content, Mailbox } from './intake.ts'
 import { isAttachment, type Part, readPart } from './mime-part.ts'
-import { decodeWords } from './mime-words.ts'
 import { attachmentOf, readParts, readText } from './part-facts.ts'
 import { NOT_SCANNED, type Scan } from './scan.ts'
 import { readLabels } from './sensitivity-labels.ts'
 
 export type MessageFacts = OutboundFacts['message']
 
-/** Characters of a subject that rules see, and in which tags are looked for. */
-const SUBJECT_LIMIT = 4096
 /** No rule need see these. */
 const secretNames = new Set([fields.tenant, fields.tenantX].map((name) => name.toLowerCase()))
 
@@ -31,7 +28,7 @@ export async function readFacts(
   const { header } = content
   const message = readPart(header)
   const { parts, malformed, contents } = await readParts(content, message, reads)
-  const subject = decodeWords(fieldValue(header, 'subject') ?? '').slice(0, SUBJECT_LIMIT)
+  const { subject } = message
   const tags = readTags(subject)
   return {
     sender: sender?.address ?? '',
@@ -44,7 +41,7 @@ export async function readFacts(
     size: content.size,
     attachments: parts.filter(isAttachment).map((part) => attachmentOf(part, contents.get(part))),
     scan,
-    ...(await readText(reads, subject, contents, !malformed, deadline)),
+    ...(await readText(reads, parts, contents, !malformed, deadline)),
     nullSender: sender === null,
     report: message.type === 'multipart/report',
     autoReply: isAutoReply(header),

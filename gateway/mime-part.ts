@@ -1,4 +1,4 @@
-import { fieldsOf, type Header } from './header.ts'
+import { fieldsOf, fieldValue, type Header } from './header.ts'
 import { decodeWords, parseStructured, type Structured } from './mime-words.ts'
 
 /** What a part's own header says (RFC 2045). */
@@ -12,11 +12,16 @@ export type Part = {
   readonly disposition: string
   /** Decoded; '' without. */
   readonly filename: string
+  /** Decoded; '' without, as in all parts that head no message. */
+  readonly subject: string
   /** More than one Content-Type, or one that cannot be read. */
   readonly doubtful: boolean
   /** How many messages it lies in: 0 for the message itself and its own parts, 1 for those of a message attached to it. */
   readonly within: number
 }
+
+/** Characters of a subject that rules see, and in which tags are looked for. */
+const SUBJECT_LIMIT = 4096
 
 /** What a header says about the part that it heads; `otherwise` is its type where it says none. */
 export function readPart(header: Header, within = 0, otherwise = 'text/plain'): Part {
@@ -31,6 +36,7 @@ export function readPart(header: Header, within = 0, otherwise = 'text/plain'): 
     encoding: encoding?.value ?? '7bit',
     disposition: disposition?.value ?? '',
     filename: decodeWords(disposition?.parameters.get('filename') ?? parameters.get('name') ?? '').slice(0, 1024),
+    subject: decodeWords(fieldValue(header, 'subject') ?? '').slice(0, SUBJECT_LIMIT),
     doubtful: type === null || types.length > 1,
     within,
   }

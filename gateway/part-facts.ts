@@ -57,14 +57,15 @@ const NOTHING = new Uint8Array()
 /** The text with the answers to the patterns of all rules; a long one is looked through with pauses for other mail. */
 export async function readText(
   reads: OutboundReads,
-  subject: string,
+  parts: readonly Part[],
   contents: ReadonlyMap<Part, Told>,
   whole: boolean,
   deadline: AbortSignal | undefined,
 ): Promise<Pick<MessageFacts, 'text' | 'textWhole'>> {
   if (!reads.text) return { text: createMessageText(''), textWhole: true }
+  const subjects = parts.map(({ subject }) => subject).filter((subject) => subject !== '')
   const texts = [...contents.values()].map(({ text }) => text).filter((text) => text !== null)
-  const text = createMessageText([subject, ...texts.map((one) => one.text)].join('\n'))
+  const text = createMessageText([...subjects, ...texts.map((one) => one.text)].join('\n'))
   await text.prepare(reads.patterns, async () => {
     await setImmediate()
     deadline?.throwIfAborted()

@@ -68,6 +68,8 @@ const types: readonly (readonly [RegExp, AttachmentKind])[] = [
   ],
   [/^application\/(?:msword|rtf|msaccess|vnd\.ms-(?:excel|powerpoint|word|project|visio|access)\b.*)$/, 'office'],
   [/^application\/vnd\.(?:openxmlformats-officedocument|oasis\.opendocument)\..*$|^text\/rtf$/, 'office'],
+  // Outlook's wrapping of whole mails, winmail.dat.
+  [/^application\/(?:vnd\.)?ms-tnef$/, 'archive'],
   [/^application\/(?:x-)?pdf$/, 'pdf'],
   [/^image\//, 'image'],
   [/^audio\//, 'audio'],

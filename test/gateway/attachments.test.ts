@@ -160,6 +160,8 @@ t.test('the kind goes by name, type and first octets', async (t) => {
     ['old.doc', 'application/msword', '\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1', 'office'],
     ['mail.msg', 'application/octet-stream', '\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1', 'message'],
     ['x.dat', 'application/octet-stream', '%PDF-1.4', 'pdf'],
+    ['winmail.dat', 'application/octet-stream', 'x\x9f>"', 'archive'],
+    ['winmail.dat', 'application/ms-tnef', '', 'archive'],
     ['x.dat', 'application/octet-stream', 'just words', 'text'],
     ['x.dat', 'application/octet-stream', '\0\x01\x02', 'other'],
     ['page.htm', 'text/plain', '<p>', 'html'],

@@ -55,7 +55,7 @@ ${utf16}
 --m
 Content-Type: message/rfc822
 
-Subject: x
+Subject: =?utf-8?q?word-subject=2Dinside?=
 Content-Transfer-Encoding: quoted-printable
 
 word-fo=72warded
@@ -71,7 +71,18 @@ Content-Type: application/pdf; name=a.pdf
 --m--
 `
   const { text, textWhole } = await textOf(mail)
-  const words = ['sübject', 'pläin softly broken', 'html', 'json', 'csv', 'unnamed', 'utf16', 'forwarded', 'encoded']
+  const words = [
+    'sübject',
+    'pläin softly broken',
+    'html',
+    'json',
+    'csv',
+    'unnamed',
+    'utf16',
+    'forwarded',
+    'subject-inside',
+    'encoded',
+  ]
   for (const word of [...words, 'in-encoded']) t.ok(text.contains(`word-${word}`), word)
   for (const word of ['pdf', 'script', 'comment', 'preamble']) t.notOk(text.contains(`word-${word}`), word)
   t.equal(textWhole, true)
