@@ -152,7 +152,17 @@ async function besides(bench: Bench, byLink: boolean): Promise<Relay> {
 /** Connections are made, code is compiled, today's keys exist. */
 export async function warmUp({ ports }: Pick<Relay, 'ports'>, sink: Sink): Promise<void> {
   const before = sink.count()
-  const args = ['--port', ports.join(), '--count', '500', '--size', '10000', '--connections', '20', '--keep']
+  const args = [
+    '--port',
+    ports.join(),
+    '--count',
+    `${1500 * ports.length}`,
+    '--size',
+    '10000',
+    '--connections',
+    '20',
+    '--keep',
+  ]
   const { taken } = await runProgram<Sent>('source.ts', args, 60)
   await sink.reached(before + taken)
 }

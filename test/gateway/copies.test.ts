@@ -71,7 +71,9 @@ t.test('a copy that grows or must be durable takes the place of a small one, and
     [5000, false],
   ] as const) {
     await copies.put(envelopeId, copyOf(size), { durable })
-    t.equal((await copies.get(envelopeId))?.size, size)
+    const stored = await copies.get(envelopeId)
+    t.equal(stored?.size, size)
+    await stored?.close()
   }
   t.equal(await copies.delete(envelopeId), true)
   t.equal(await copies.has(envelopeId), false)
