@@ -1,5 +1,4 @@
 import { createPrivateKey } from 'node:crypto'
-import { SignJWT } from 'jose'
 import { createTokenSource, type TokenSource } from './oauth-token.ts'
 
 /** What a Google service account's key file says of it. */
@@ -24,17 +23,19 @@ export function createServiceAccountTokens(options: ServiceAccountOptions): Toke
   return createTokenSource({
     url: tokenUrl,
     per: 'mailbox',
-    form: async (mailbox) => ({
-      grant_type: 'urn:ietf:params:oauth:grant-type:jwt-bearer',
-      assertion: await new SignJWT({ scope: scopes.join(' ') })
+    async form(mailbox) {
+      // Only who has such an account pays for loading it.
+      const { SignJWT } = await import('jose')
+      const assertion = await new SignJWT({ scope: scopes.join(' ') })
         .setProtectedHeader({ alg: 'RS256', typ: 'JWT', kid: keyId })
         .setIssuer(email)
         .setSubject(mailbox)
         .setAudience(tokenUrl)
         .setIssuedAt()
         .setExpirationTime(LIFETIME)
-        .sign(key),
-    }),
+        .sign(key)
+      return { grant_type: 'urn:ietf:params:oauth:grant-type:jwt-bearer', assertion }
+    },
   })
 }
 
