@@ -1,6 +1,8 @@
 import type { HoldFate } from '../protocol/hold-api.ts'
+import { EgressViolation } from './egress.ts'
 import { type HoldEntry, spoolEntryOf, subjectOfHold, wrappingOf } from './hold-entry.ts'
 import type { HoldFolder } from './hold-folder.ts'
+import type { KeyServer } from './key-server.ts'
 import type { Log } from './log.ts'
 import type { Organization } from './organization.ts'
 import { type PreparationParts, wrapCopy } from './preparation.ts'
@@ -10,6 +12,7 @@ import type { Spool } from './spool.ts'
 export type HoldFateParts = PreparationParts & {
   readonly folder: Pick<HoldFolder, 'copy'>
   readonly spool: Pick<Spool, 'put' | 'tell' | 'holds'>
+  readonly keyServer: Pick<KeyServer, 'outcome'>
   readonly log: Log
 }
 
@@ -52,9 +55,25 @@ async function deliver(
     const addresses = left.map(({ address }) => address)
     const spoolEntry = await spoolEntryOf(entry, addresses, prepared, parts.now())
     await parts.spool.put(spoolEntry, prepared.mail, { kind: 'unconfirmed' })
+  } catch (error) {
+    if (!(error instanceof EgressViolation)) throw error
+    await stopped(parts, org, entry, error)
   } finally {
     await prepared.dispose()
   }
+}
+
+/** The last look would stop it at every try. */
+async function stopped(
+  parts: HoldFateParts,
+  org: Organization,
+  entry: HoldEntry,
+  { incident }: EgressViolation,
+): Promise<void> {
+  const why = `it was stopped by the last look at what leaves, incident ${incident}`
+  await tell(parts, org, entry, 'returned', why, '5.6.0')
+  const failed = { org: entry.org, id: entry.envelope, outcome: 'failed', reply: '554 5.6.0 stopped here' } as const
+  await Promise.all(entry.recipients.map(({ address }) => parts.keyServer.outcome({ ...failed, recipient: address })))
 }
 
 async function tell(

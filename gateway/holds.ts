@@ -22,7 +22,7 @@ export type Holds = {
   remind(envelope: EnvelopeId): Promise<void>
   /** Something became of an envelope. */
   note(envelope: EnvelopeId): void
-  /** Asks for the fate of all that something may have become of, and carries it out, until the key server does not answer. Never rejects. */
+  /** Asks for the fate of all that something may have become of, and carries it out, as long as key server and disk let it. Never rejects. */
   poll(): Promise<void>
   /** A poll under way ends after the mail that it is at. */
   stop(): void
@@ -41,7 +41,7 @@ export type HoldStats = {
 export type HoldsParts = HoldFateParts & {
   readonly folder: HoldFolder
   readonly organizations: ReadonlyMap<OrgId, Organization>
-  readonly keyServer: Pick<KeyServer, 'hold' | 'holdFate'>
+  readonly keyServer: Pick<KeyServer, 'hold' | 'holdFate' | 'outcome'>
 }
 
 /** What is kept of one in memory; the rest is read when something is done with it. */
@@ -148,7 +148,7 @@ export async function openHolds(parts: HoldsParts): Promise<Holds> {
         } catch (cause) {
           log.warn('a held mail waits', { org, envelope, cause })
           // The next would wait for the same.
-          if (cause instanceof GatewayError && cause.code === 'key-server') return
+          if (cause instanceof GatewayError && (cause.code === 'key-server' || cause.code === 'disk-full')) return
         }
       }
     },

@@ -5,7 +5,7 @@ import { PassThrough } from 'node:stream'
 import t from 'tap'
 import { createComposer } from '../../gateway/compose.ts'
 import { createFolderCopies } from '../../gateway/copies.ts'
-import { createEgress } from '../../gateway/egress.ts'
+import { createEgress, type Egress, EgressViolation } from '../../gateway/egress.ts'
 import { GatewayError } from '../../gateway/error.ts'
 import { openHoldFolder } from '../../gateway/hold-folder.ts'
 import { type Holds, openHolds } from '../../gateway/holds.ts'
@@ -32,8 +32,8 @@ async function octetsOf(stream: AsyncIterable<Uint8Array>): Promise<Buffer> {
 }
 
 /** Holds on a real folder, with a key server and a spool that do as the test says. */
-async function desk(folder: string, options: { readonly reserve?: number } = {}) {
-  const { reserve = 0 } = options
+async function desk(folder: string, options: { readonly reserve?: number; readonly stops?: boolean } = {}) {
+  const { reserve = 0, stops = false } = options
   const told: { action: string; text: string; until: string | null }[] = []
   const spooled: { readonly octets: Buffer; readonly sealed: unknown }[] = []
   const self = {
@@ -42,6 +42,7 @@ async function desk(folder: string, options: { readonly reserve?: number } = {})
     fates: null as (() => Promise<HoldFate>) | null,
     asked: 0,
     spoolFails: false,
+    outcomes: [] as string[],
     told,
     spooled,
     stop: () => copies.close(),
@@ -68,7 +69,7 @@ async function desk(folder: string, options: { readonly reserve?: number } = {})
   self.holds = await openHolds({
     sealing: await createSealing({ folder: join(folder, 'sealing'), room: createRoom(1_000_000) }),
     composer: createComposer(templates),
-    egress: createEgress({ templates, alarm: (violation) => t.fail(violation.message) }),
+    egress: stops ? stopping : createEgress({ templates, alarm: (violation) => t.fail(violation.message) }),
     ...{ copies, spool, now: () => new Date(), log: createLog('silent', new PassThrough()) },
     organizations: new Map([[acme, organization]]),
     keyServer: {
@@ -77,10 +78,27 @@ async function desk(folder: string, options: { readonly reserve?: number } = {})
         self.asked += 1
         return self.fates === null ? self.fate : self.fates()
       },
+      async outcome({ recipient, outcome }) {
+        self.outcomes.push(`${recipient} ${outcome}`)
+        return { kind: 'recorded' }
+      },
     },
     folder: await openHoldFolder({ folder: join(folder, 'held'), keyFile: join(folder, 'held.key'), reserve }),
   })
   return self
+}
+
+/** Stops every mail. */
+const stopping: Egress = {
+  sealed: (mail) => ({
+    ...mail,
+    async *open() {
+      yield new Uint8Array()
+      throw new EgressViolation('an-incident', 'a test')
+    },
+  }),
+  passed: (mail) => mail,
+  signed: (mail) => mail,
 }
 
 const organization = {
@@ -259,6 +277,19 @@ t.test('a key server that does not answer is asked for one of them, not for each
   office.fates = null
   office.fate = { kind: 'gone' }
   await office.holds.poll()
+  t.strictSame(await office.files(), [])
+})
+
+t.test('one that the last look stops is not tried for ever: its sender and the key server are told', async (t) => {
+  const office = await desk(t.testdir(), { stops: true })
+  t.teardown(async () => office.stop())
+  const one = order()
+  await keep(office, one)
+  office.fate = letGo(one)
+  office.holds.note(one.envelope.id)
+  await office.holds.poll()
+  t.match(office.told[1], { action: 'returned', text: /stopped by the last look at what leaves, incident an-incident/ })
+  t.strictSame(office.outcomes, ['bob@example.org failed'])
   t.strictSame(await office.files(), [])
 })
 

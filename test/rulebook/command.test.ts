@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { Failure, UsageError } from '../../cli/io.ts'
@@ -62,6 +63,28 @@ t.test('a file that cannot be read is 2, and says why', async (t) => {
 
 t.test('asked wrongly, it says how to ask', async (t) => {
   for (const argv of [[], ['lint', 'x'], ['check'], ['test', '--all']]) await t.rejects(run(...argv), UsageError)
+})
+
+t.test('the rule that holds, in the sample for whoever wants it, works as it stands', async (t) => {
+  const text = readFileSync(sample, 'utf8')
+  const rule = /^ {2}# - name: price-lists\n(?: {2}# {3}.*\n)+/m.exec(text)?.[0] ?? ''
+  const test =
+    '    - name: a price list is held\n      mail: { sender: anna@acme.example, to: kunde@example.org, attachments: [{ name: pricelist.pdf, type: application/pdf }] }\n      expect: hold\n      by: price-lists\n      ttl: 30d\n'
+  const eml =
+    'From: Anna <anna@acme.example>\nTo: bob@example.org\nContent-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: application/pdf\nContent-Disposition: attachment; filename=PriceList-2027.pdf\n\nx\n--b--\n'
+  const folder = t.testdir({
+    'acme.example.yaml': text
+      .replace(rule, rule.replaceAll('  # ', '  '))
+      .replace('tests:\n  outbound:\n', `tests:\n  outbound:\n${test}`),
+    'mail.eml': eml,
+  })
+  const policy = join(folder, 'acme.example.yaml')
+  t.match(await run('check', policy), { exit: 0 })
+  const asked = ['--mail', join(folder, 'mail.eml'), '--to', 'bob@example.org', '--sender', 'anna@acme.example']
+  t.match(
+    (await run('explain', policy, ...asked)).out[0],
+    /: hold, 2d for an officer to decide, then for 30d, by rule 'price-lists': Price lists/,
+  )
 })
 
 t.test('explain reads a mail as the gateway does, and says why', async (t) => {
