@@ -52,7 +52,7 @@ export type RecipientResult = {
   readonly code: number
   /** RFC 3463 code such as `5.1.1`: the next hop's, or made from the reply code. */
   readonly enhanced: string
-  /** One line of printable ASCII, without the codes, at most 400 characters. */
+  /** One line of printable ASCII, without the codes, at most 400 characters; of a mail that an officer sent back, the officer's own words. */
   readonly text: string
   /** False where the words are ours and not the next hop's. */
   readonly remote: boolean

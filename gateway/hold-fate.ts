@@ -6,7 +6,7 @@ import type { KeyServer } from './key-server.ts'
 import type { Log } from './log.ts'
 import type { Organization } from './organization.ts'
 import { type PreparationParts, wrapCopy } from './preparation.ts'
-import { refusedHere } from './recipient-result.ts'
+import { sentBack } from './recipient-result.ts'
 import type { Spool } from './spool.ts'
 
 export type HoldFateParts = PreparationParts & {
@@ -32,7 +32,7 @@ export async function carryOut(
     case 'let-go':
       return deliver(parts, org, entry, fate)
     case 'returned': {
-      const why = oneLine(fate.reason ?? 'nobody decided in time')
+      const why = fate.reason ?? 'nobody decided in time'
       return tell(parts, org, entry, 'returned', why, '5.7.1')
     }
     case 'expired': {
@@ -84,11 +84,6 @@ async function tell(
   why: string,
   enhanced: string,
 ): Promise<void> {
-  const results = entry.recipients.map(({ mailbox }) => refusedHere(mailbox, 554, enhanced, why))
+  const results = entry.recipients.map(({ mailbox }) => sentBack(mailbox, enhanced, why))
   await parts.spool.tell(subjectOfHold(entry), org, action, results)
-}
-
-/** What an officer wrote, as it can stand in a line. */
-function oneLine(text: string): string {
-  return text.replace(/[\p{C}\s]+/gu, ' ').trim()
 }

@@ -27,3 +27,9 @@ export function heldHere(recipient: string, because: string): RecipientResult {
 export function refusedHere(recipient: string, code: number, enhanced: string, text: string): RecipientResult {
   return { recipient, outcome: 'failed', code, enhanced, text: printable(text), remote: false }
 }
+
+/** Held, and never to be sent. `words` may be an officer's own: any letters, on one line here. */
+export function sentBack(recipient: string, enhanced: string, words: string): RecipientResult {
+  const text = words.replace(/[\p{C}\s]+/gu, ' ').trim()
+  return { recipient, outcome: 'failed', code: 554, enhanced, text, remote: false }
+}

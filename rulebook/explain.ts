@@ -93,7 +93,9 @@ function explainedPart(
 function shown(bindings: Bindings, name: string): string {
   const value: unknown = Reflect.get(bindings, name)
   if (value instanceof TextAnswers) return `a text of ${value.text.characters} characters`
-  const plain = value instanceof Map ? [...value.keys()] : typeof value === 'bigint' ? Number(value) : value
-  const text = JSON.stringify(plain) ?? 'nothing'
+  const plain = value instanceof Map ? [...value.keys()] : value
+  // Whole numbers of a condition are bigints, also those within attachments.
+  const text =
+    JSON.stringify(plain, (_, part: unknown) => (typeof part === 'bigint' ? Number(part) : part)) ?? 'nothing'
   return text.length > 200 ? `${text.slice(0, 197)}...` : text
 }
