@@ -1,8 +1,9 @@
 import { dirname } from 'node:path'
 import { parseArgs } from 'node:util'
-import { type Config, ConfigError, loadConfig } from '../gateway/config.ts'
+import { type Config, loadConfig } from '../gateway/config.ts'
 import type { Config as KeyServerConfig } from '../keyserver/config.ts'
-import { ConfigError as KeyServerConfigError, loadConfig as loadKeyServerConfig } from '../keyserver/config-file.ts'
+import { loadConfig as loadKeyServerConfig } from '../keyserver/config-file.ts'
+import { ConfigError } from '../protocol/config-document.ts'
 import { domainOf, type OrgId, parseAddress } from '../protocol/identifiers.ts'
 import { apiFindings } from './doctor-api.ts'
 import { canaryFindings } from './doctor-canary.ts'
@@ -68,7 +69,7 @@ function configurations(gatewayFile: string, keyServerFile: string | undefined, 
       findings.push(ok('configuration', `${file} has no faults`))
       return config
     } catch (error) {
-      if (!(error instanceof ConfigError || error instanceof KeyServerConfigError)) throw error
+      if (!(error instanceof ConfigError)) throw error
       const todo = 'the process does not start before this is put right'
       findings.push(...error.faults.map((fault) => broken('configuration', fault, todo)))
       return null

@@ -1,8 +1,8 @@
 import { readFile } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
-import { readYaml } from '../gateway/yaml-text.ts'
 import { readSecretFile } from '../protocol/secret-file.ts'
+import { readYaml } from '../protocol/yaml-text.ts'
 import { exits, Failure, type Io, UsageError } from './io.ts'
 
 const guides = ['microsoft-365', 'google-workspace', 'postfix', 'exim']

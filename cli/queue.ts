@@ -6,7 +6,7 @@ import type { QueueAddress, QueueAnswer } from '../gateway/queue-control.ts'
 import type { SpoolEntry, SpoolState } from '../gateway/spool-entry.ts'
 import { firstState } from '../gateway/spool-entry.ts'
 import { type Loaded, readSpool } from '../gateway/spool-folder.ts'
-import { readYaml } from '../gateway/yaml-text.ts'
+import { readYaml } from '../protocol/yaml-text.ts'
 import { exits, Failure, type Io, UsageError } from './io.ts'
 
 /** Where a gateway keeps its spool. */

@@ -1,9 +1,9 @@
 import { parseOrgId } from '../protocol/identifiers.ts'
+import { readYaml } from '../protocol/yaml-text.ts'
 import { type Account, isPasswordHash } from './accounts.ts'
 import { isLoopback } from './address-range.ts'
 import { type Reading, secretOf } from './config-reading.ts'
 import type { ConfigFile } from './config-schema.ts'
-import { readYaml } from './yaml-text.ts'
 
 /** Who may sign in at a listener. */
 export type AccountsConfig = {

@@ -1,6 +1,6 @@
-import { readFileSync, statSync } from 'node:fs'
+import { statSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
-import { Ajv, type ErrorObject } from 'ajv'
+import { ConfigError, readConfigDocument } from '../protocol/config-document.ts'
 import type { OrgId } from '../protocol/identifiers.ts'
 import { loadTlsFiles } from '../protocol/tls-files.ts'
 import { type TelemetryConfig, telemetryOf } from '../telemetry/config.ts'
@@ -21,7 +21,6 @@ import type { ListenerOptions } from './listener.ts'
 import type { MtlsOptions } from './mtls-client.ts'
 import type { ProofRule } from './proof.ts'
 import type { ScannerOptions } from './scanner.ts'
-import { readYaml } from './yaml-text.ts'
 
 /** The configuration with every path made absolute, every file read and every default filled in. See gateway.sample.yaml. */
 export type Config = {
@@ -82,19 +81,9 @@ export type ListenerConfig = {
   readonly accounts: AccountsConfig | null
 }
 
-/** Everything that is wrong with a configuration; each fault is a sentence that names its place and what is expected. */
-export class ConfigError extends Error {
-  override readonly name = 'ConfigError'
-  readonly faults: readonly string[]
-  constructor(faults: readonly string[]) {
-    super(faults.join('\n'))
-    this.faults = faults
-  }
-}
-
 /** Reads a configuration and every file that it names. Throws a {@link ConfigError} with all faults at once. */
 export function loadConfig(path: string, now: Date = new Date()): Config {
-  const file = parse(readText(path), path)
+  const file: ConfigFile = readConfigDocument(path, ConfigFile, 'gateway/gateway.sample.yaml')
   const named = new Set<string>()
   const at = (name: string) => {
     const found = resolve(dirname(resolve(path)), name)
@@ -154,55 +143,5 @@ function keyServerOf({ file: { keyServer }, at, faults, now }: Reading): Config[
     timeoutMs: 1000 * (keyServer.timeoutSeconds ?? 10),
     sockets: 4,
     pollMs: 1000 * (keyServer.pollSeconds ?? 5),
-  }
-}
-
-function readText(path: string): string {
-  try {
-    return readFileSync(path, 'utf8')
-  } catch (cause) {
-    const missing = cause instanceof Error && 'code' in cause && cause.code === 'ENOENT'
-    const why = missing ? 'there is no such file' : 'it cannot be read'
-    throw new ConfigError([
-      `${path}: ${why}; name a configuration file (gateway/gateway.sample.yaml is one to start from)`,
-    ])
-  }
-}
-
-/** The file's content, if it has the form; throws all faults of form at once. */
-function parse(text: string, path: string): ConfigFile {
-  const read = readYaml(text)
-  if ('faults' in read) throw new ConfigError(read.faults.map((fault) => `${path}: ${fault}`))
-  const { value } = read
-  const validate = new Ajv({ allErrors: true, strict: false, verbose: true }).compile<ConfigFile>(ConfigFile)
-  if (validate(value)) return value
-  const errors = validate.errors ?? []
-  // A choice says what is expected only where none of its branches has something to say of its inside.
-  const told = errors.filter(({ keyword, instancePath }) => {
-    return keyword !== 'anyOf' || !errors.some((other) => isInside(other, instancePath))
-  })
-  const faults = told.flatMap((error) => faultOf(error))
-  throw new ConfigError([...new Set(faults)].map((fault) => `${path}: ${fault}`))
-}
-
-function isInside({ keyword, instancePath }: ErrorObject, path: string): boolean {
-  return instancePath.startsWith(`${path}/`) || (instancePath === path && keyword === 'additionalProperties')
-}
-
-function faultOf(error: ErrorObject): readonly string[] {
-  const place = error.instancePath.slice(1).replaceAll('~1', '/').split('/').filter(Boolean).join(' > ') || 'the file'
-  const expected = (error.parentSchema as { readonly description?: string } | undefined)?.description
-  switch (error.keyword) {
-    case 'required':
-      return [`${place}: ${String(error.params.missingProperty)} is missing`]
-    case 'additionalProperties':
-      return [
-        `${place}: ${String(error.params.additionalProperty)} is not known here${expected ? `; expected ${expected}` : ''}`,
-      ]
-    case 'const':
-      // One branch of a choice; the choice itself says what is expected.
-      return []
-    default:
-      return [`${place}: expected ${expected ?? error.message ?? error.keyword}`]
   }
 }

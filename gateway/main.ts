@@ -1,6 +1,7 @@
 import closeWithGrace from 'close-with-grace'
+import { ConfigError } from '../protocol/config-document.ts'
 import { collectAsNewerEngines } from './collector.ts'
-import { type Config, ConfigError, loadConfig } from './config.ts'
+import { type Config, loadConfig } from './config.ts'
 import { startGateway } from './gateway.ts'
 import { createLog, openStandardOutput } from './log.ts'
 import { startReloading } from './reload.ts'

@@ -1,6 +1,7 @@
 import { statSync } from 'node:fs'
 import { isDeepStrictEqual } from 'node:util'
-import { type Config, ConfigError } from './config.ts'
+import { ConfigError } from '../protocol/config-document.ts'
+import type { Config } from './config.ts'
 import type { Log } from './log.ts'
 
 export type ReloadParts = {

@@ -1,22 +1,11 @@
 import { readFileSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
-import { Ajv, type ErrorObject } from 'ajv'
-import { type Document, parseDocument } from 'yaml'
+import { ConfigError, readConfigDocument } from '../protocol/config-document.ts'
 import { readSecretFile } from '../protocol/secret-file.ts'
 import { loadTlsFiles, type TlsPaths } from '../protocol/tls-files.ts'
 import { telemetryOf } from '../telemetry/config.ts'
 import type { Config, Tls } from './config.ts'
 import { ConfigFile } from './config-schema.ts'
-
-/** Everything that is wrong with a configuration; each fault is a sentence that names its place and what is expected. */
-export class ConfigError extends Error {
-  override readonly name = 'ConfigError'
-  readonly faults: readonly string[]
-  constructor(faults: readonly string[]) {
-    super(faults.join('\n'))
-    this.faults = faults
-  }
-}
 
 const defaults: Config['limits'] = {
   codesPerAddressPerHour: 5,
@@ -29,7 +18,7 @@ const defaults: Config['limits'] = {
 
 /** Reads a configuration and every file that it names for TLS and passwords. Throws a {@link ConfigError} with all faults at once. */
 export function loadConfig(file: string, now: Date = new Date()): Config {
-  const parsed = parse(readText(file), file)
+  const parsed: ConfigFile = readConfigDocument(file, ConfigFile, 'keyserver/keyserver.sample.yaml')
   const at = (path: string) => resolve(dirname(resolve(file)), path)
   const faults: string[] = crossFaults(parsed).map((fault) => `${file}: ${fault}`)
   const tlsOf = (paths: TlsPaths): Tls => {
@@ -70,58 +59,6 @@ export function loadConfig(file: string, now: Date = new Date()): Config {
   }
   if (faults.length > 0) throw new ConfigError(faults)
   return config
-}
-
-function readText(file: string): string {
-  try {
-    return readFileSync(file, 'utf8')
-  } catch (cause) {
-    const why =
-      cause instanceof Error && 'code' in cause && cause.code === 'ENOENT'
-        ? 'there is no such file'
-        : 'it cannot be read'
-    throw new ConfigError([
-      `${file}: ${why}; name a configuration file (keyserver/keyserver.sample.yaml is one to start from)`,
-    ])
-  }
-}
-
-/** The file's content, if it has the form; throws all faults of form at once. */
-function parse(text: string, file: string): ConfigFile {
-  const document = parseDocument(text, { schema: 'core', uniqueKeys: true, prettyErrors: true })
-  if (document.errors.length > 0) {
-    throw new ConfigError(document.errors.map((error) => `${file}: ${error.message.split('\n')[0]}`))
-  }
-  const value = plainValue(document, file)
-  const validate = new Ajv({ allErrors: true, strict: false, verbose: true }).compile<ConfigFile>(ConfigFile)
-  if (validate(value)) return value
-  const faults = (validate.errors ?? []).flatMap((error) => faultOf(error))
-  throw new ConfigError([...new Set(faults)].map((fault) => `${file}: ${fault}`))
-}
-
-function plainValue(document: Document, file: string): unknown {
-  try {
-    return document.toJS({ maxAliasCount: 0 })
-  } catch {
-    throw new ConfigError([`${file}: it uses an alias (*name); write the value out where it is meant`])
-  }
-}
-
-function faultOf(error: ErrorObject): readonly string[] {
-  const place = error.instancePath.slice(1).replaceAll('~1', '/').split('/').filter(Boolean).join(' > ') || 'the file'
-  const expected = (error.parentSchema as { readonly description?: string } | undefined)?.description
-  switch (error.keyword) {
-    case 'required':
-      return [`${place}: ${String(error.params.missingProperty)} is missing`]
-    case 'additionalProperties':
-      return [
-        `${place}: ${String(error.params.additionalProperty)} is not known here${expected === undefined ? '' : `; expected ${expected}`}`,
-      ]
-    case 'const':
-      return [] // One branch of a choice; the choice itself says what is expected.
-    default:
-      return [`${place}: expected ${expected ?? error.message ?? error.keyword}`]
-  }
 }
 
 /** What a schema cannot say. */

@@ -1,7 +1,8 @@
 import { readFileSync } from 'node:fs'
 import closeWithGrace from 'close-with-grace'
 import { pino } from 'pino'
-import { ConfigError, loadConfig } from './config-file.ts'
+import { ConfigError } from '../protocol/config-document.ts'
+import { loadConfig } from './config-file.ts'
 import { KekError } from './kek-file.ts'
 import { startServer } from './server.ts'
 

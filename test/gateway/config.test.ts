@@ -5,7 +5,8 @@ import t from 'tap'
 import { parse, stringify } from 'yaml'
 import { certs } from '../../cli/certs.ts'
 import { hashPassword } from '../../gateway/accounts.ts'
-import { ConfigError, loadConfig } from '../../gateway/config.ts'
+import { loadConfig } from '../../gateway/config.ts'
+import { ConfigError } from '../../protocol/config-document.ts'
 
 const quiet = { out: () => undefined, err: () => undefined }
 const folder = t.testdir({ 'loop.secret': 'a'.repeat(24), 'tenant.secret': 'b'.repeat(24), 'short.secret': 'c' })

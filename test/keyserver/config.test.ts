@@ -3,7 +3,8 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import { createAuthority, issuePair } from '../../cli/authority.ts'
-import { ConfigError, loadConfig } from '../../keyserver/config-file.ts'
+import { loadConfig } from '../../keyserver/config-file.ts'
+import { ConfigError } from '../../protocol/config-document.ts'
 import { acme, writeSecret } from './premises.ts'
 
 const SAMPLE = readFileSync(fileURLToPath(new URL('../../keyserver/keyserver.sample.yaml', import.meta.url)), 'utf8')
