@@ -81,7 +81,7 @@ function deferredAnswer(result: RecipientResult, incident: string): Answer {
 
 function refusedAnswer(result: RecipientResult | undefined, incident: string): Answer {
   if (result === undefined) {
-    const text = 'the next hop refused every recipient in an earlier attempt'
+    const text = 'the next hop refused every recipient in an earlier attempt, or an officer sent the message back'
     return { code: 550, status: '5.0.0', text: withIncident(text, incident) }
   }
   const status = result.enhanced.startsWith('5.') ? result.enhanced : '5.0.0'

@@ -62,6 +62,56 @@ export function storeContract(t: Test, open: StoreFactory): void {
     })
   })
 
+  t.test('what is held waits, oldest first, until it is decided; let go, it is sealed like any other', async (t) => {
+    const store = await open(t)
+    const held = (at: number, more: Partial<NewEnvelope> = {}) => newEnvelope({ kind: 'hold', issuedAt: at, ...more })
+    const keys = [random32(), random32()]
+    const both = [bob, carl].map((address, i) => ({ address, retryKey: known(keys[i]) }))
+    const [first, second, revoked, foreign] = [
+      held(10, { recipients: both }),
+      held(20),
+      held(30),
+      held(40, { org: other }),
+    ]
+    await store.transact(async (tx) => {
+      for (const one of [second, first, revoked, foreign]) {
+        await tx.envelopes.add(one)
+        await tx.envelopes.confirm(one.id, one.issuedAt)
+        await tx.holds.add(one.id, one.issuedAt, 50_000, [bob])
+      }
+      await tx.envelopes.revoke(revoked.id, 35)
+    })
+    const waiting = (now: number, skip = 0, limit = 9) =>
+      store.read(async (reads) => (await reads.holds.waiting(acme, now, skip, limit)).map(({ envelope }) => envelope))
+    t.strictSame(await waiting(100), [first.id, second.id])
+    t.strictSame([await waiting(100, 0, 1), await waiting(100, 1)], [[first.id], [second.id]])
+    t.strictSame(await waiting(50_000), [], 'none whose time is over')
+    await store.transact(async (tx) => {
+      t.equal((await tx.envelopes.retried(acme, known(keys[0]), 0))?.envelope, first.id)
+      t.equal(await tx.envelopes.retried(acme, known(keys[1]), 0), null, 'who is not kept is not known by a retry')
+      await tx.holds.decide(first.id, 'let-go', { at: 200, officer: 'officer1', reason: 'fine' })
+      await tx.holds.decide(first.id, 'returned', { at: 300, officer: 'officer2', reason: 'not fine' })
+      await tx.holds.letGo(first.id, 90_000, '2026-02-02.1', new Uint8Array(60).fill(7))
+    })
+    await store.read(async (reads) => {
+      t.strictSame(await reads.holds.find(first.id), {
+        ...{ envelope: first.id, state: 'let-go', at: 10, until: 50_000 },
+        decided: { at: 200, officer: 'officer1', reason: 'fine' },
+      })
+      const sealed = await reads.envelopes.find(first.id)
+      t.match(sealed, { kind: 'seal', expiresAt: 90_000, bucket: '2026-02-02.1' })
+      t.equal(hex(sealed?.sealedSecret ?? null), '07'.repeat(60))
+      t.equal(await reads.holds.find(newEnvelope().id), null)
+    })
+    await store.transact(async (tx) => {
+      t.strictSame((await tx.envelopes.doomed(89_999, 9)).map(({ id }) => id).includes(first.id), false)
+      t.ok(
+        (await tx.envelopes.doomed(90_000, 9)).some(({ id }) => id === first.id),
+        'its end is the new one',
+      )
+    })
+  })
+
   t.test('works that fail undo only themselves, and their log entries with them', async (t) => {
     const store = await open(t)
     const [first, second, third] = [newEnvelope(), newEnvelope(), newEnvelope()]
