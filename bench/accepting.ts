@@ -23,7 +23,7 @@ export async function measureAccepting({ rounds, quick, say }: AcceptingOptions)
   const rates = { sealpost: [] as number[], postfix: [] as number[] }
   const ports = { sealpost: stand.gatewayPort, postfix: postfix?.port ?? null }
   try {
-    for (const port of Object.values(ports)) if (port !== null) await warmUp({ ports: [port] }, sink)
+    for (const port of Object.values(ports)) if (port !== null) await warmUp(port, sink)
     for (let number = 1; number <= rounds; number++) {
       for (const relay of ['sealpost', 'postfix'] as const) {
         const port = ports[relay]

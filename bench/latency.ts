@@ -15,7 +15,7 @@ export async function measureLatency({ rounds, quick, say }: LatencyOptions): Pr
   await stand.startGateway()
   const sink = await startSink(stand.sinkPort)
   try {
-    await warmUp({ ports: [stand.gatewayPort] }, sink)
+    await warmUp(stand.gatewayPort, sink)
     const added: { readonly p50: number; readonly p99: number }[] = []
     for (let number = 1; number <= rounds; number++) {
       const [straight, through] = [await send(stand.sinkPort, quick), await send(stand.gatewayPort, quick)]

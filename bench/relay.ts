@@ -115,7 +115,8 @@ export async function openPostfix(stand: Stand): Promise<Postfix> {
 async function takeTurns(bench: Bench, options: RelayOptions): Promise<Figure[]> {
   const wanted = cases.filter((one) => one.name.startsWith(options.only))
   const postfix = bench.postfix === null ? [] : [bench.postfix]
-  for (const relay of [bench.one, ...postfix]) await warmUp(relay, bench.sink)
+  const fresh = [...bench.one.ports, ...postfix.flatMap(({ ports }) => ports), bench.stand.secondPort]
+  for (const port of fresh) await warmUp(port, bench.sink)
   const turns: Turn[] = []
   for (let number = 1; number <= options.rounds; number++) {
     for (const one of wanted) {
@@ -140,30 +141,19 @@ async function besides(bench: Bench, byLink: boolean): Promise<Relay> {
   if (bench.second.byLink !== byLink) {
     await bench.second.running.stop()
     bench.second = { byLink, running: await (byLink ? stand.startLinkGateway() : stand.startSecondGateway()) }
+    await warmUp(port, sink)
   }
   const pid = pidOf(bench.second.running)
-  const second: Relay = byLink
+  return byLink
     ? { name: 'sealpost', ports: [port], pids: [pidOf(stand.keyserver), pid] }
     : { name: 'two gateways', ports: [...one.ports, port], pids: [...one.pids, pid] }
-  await warmUp(second, sink)
-  return second
 }
 
-/** Connections are made, code is compiled, today's keys exist. */
-export async function warmUp({ ports }: Pick<Relay, 'ports'>, sink: Sink): Promise<void> {
+/** Connections are made, today's keys exist, and code is compiled: V8 goes on with that for some thousand mails. */
+export async function warmUp(port: number, sink: Sink, count = 8000): Promise<void> {
   const before = sink.count()
-  const args = [
-    '--port',
-    ports.join(),
-    '--count',
-    `${1500 * ports.length}`,
-    '--size',
-    '10000',
-    '--connections',
-    '20',
-    '--keep',
-  ]
-  const { taken } = await runProgram<Sent>('source.ts', args, 60)
+  const args = ['--port', `${port}`, '--count', `${count}`, '--size', '10000', '--connections', '20', '--keep']
+  const { taken } = await runProgram<Sent>('source.ts', args, 120)
   await sink.reached(before + taken)
 }
 
