@@ -18,6 +18,8 @@ const scene = await openScene(t, {
   sink,
   provider: { host: '127.0.0.1', port: sink.port, carryLimit: 5_000_000 },
   policy: policyOf(),
+  // Room for some of them, and for a part of others: the rest goes to scratch files.
+  gateway: () => ({ limits: { memory: 7_000_000 } }),
 })
 const { house } = scene
 
