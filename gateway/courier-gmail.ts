@@ -1,39 +1,18 @@
 import { fields as names } from '../protocol/headers.ts'
-import { type Address, parseAddress } from '../protocol/identifiers.ts'
+import { parseAddress } from '../protocol/identifiers.ts'
 import { parseAddressList } from './address-list.ts'
+import { type ApiAnswer, deferred, sent, tooLargeHere, unknown } from './api-answer.ts'
 import { type ApiReply, at, type Called, pause } from './api-call.ts'
 import type { Courier } from './courier.ts'
-import {
-  type ApiAnswer,
-  createHeaderCourier,
-  deferred,
-  fieldText,
-  type Letter,
-  octetsOf,
-  sent,
-  unknown,
-} from './courier-by-header.ts'
+import { type ApiCourierOptions, createHeaderCourier } from './courier-by-header.ts'
 import { gmailAnswer } from './gmail-answer.ts'
 import { createGmailMailbox, type GmailApi, type GmailMailbox, idsIn } from './gmail-mailbox.ts'
 import { isSent, sendResumable } from './gmail-upload.ts'
 import { type HeaderField, parseHeader } from './header.ts'
-import type { TokenSource } from './oauth-token.ts'
+import { fieldText, type Letter, wholeOf } from './letter.ts'
 import { createQuota } from './quota.ts'
 
-export type GmailCourierOptions = {
-  /** Without a slash at its end: https://gmail.googleapis.com */
-  readonly endpoint: string
-  readonly tokens: TokenSource
-  /** Takes what cannot go by its header. */
-  readonly otherwise: Courier
-  /** Null: every sender of the organization. */
-  readonly mailboxes: ReadonlySet<Address> | null
-  /** The most that one mail may take, milliseconds. 50,000 if absent. */
-  readonly budgetMs?: number
-  /** The most that one request may take, milliseconds. 25,000 if absent. */
-  readonly requestMs?: number
-  /** How long to look for what became of a mail after a lost answer, beyond the budget if need be. 5,000 if absent. */
-  readonly lookMs?: number
+export type GmailCourierOptions = ApiCourierOptions & {
   /** Of one mailbox. 15,000 if absent, as Google documents. */
   readonly unitsPerMinute?: number
 }
@@ -51,16 +30,14 @@ const READABLE = 1_000_000
  * again. Gmail keeps a copy in Sent.
  */
 export function createGmailCourier(options: GmailCourierOptions): Courier {
-  const { endpoint, tokens, otherwise, mailboxes } = options
+  const { endpoint, tokens } = options
   const quota = createQuota(options.unitsPerMinute ?? 15_000)
   const api: GmailApi = { endpoint, tokens, quota, requestMs: options.requestMs ?? 25_000 }
   const lookMs = options.lookMs ?? 5_000
-  return createHeaderCourier({
-    ...{ otherwise, mailboxes, atOnce: AT_ONCE, budgetMs: options.budgetMs ?? 50_000 },
-    nextHop: new URL(endpoint).hostname,
-    size: LARGEST,
+  return createHeaderCourier(options, {
+    ...{ size: LARGEST, atOnce: AT_ONCE },
     async send(letter, signal, until) {
-      if (letter.mail.size > LARGEST) return { kind: 'elsewhere' }
+      if (letter.mail.size > LARGEST) return tooLargeHere
       const mailbox = createGmailMailbox(api, letter.mailbox, signal, until)
       if (letter.again) {
         const found = await look(mailbox, letter)
@@ -68,7 +45,7 @@ export function createGmailCourier(options: GmailCourierOptions): Courier {
         // A deferral would have the next attempt send without a look.
         if (found === 'unseen') return unknown('whether an earlier attempt was sent cannot be seen')
       }
-      const whole = letter.mail.size > WHOLE ? null : await wholeOf(letter)
+      const whole = letter.mail.size > WHOLE ? null : await wholeOf(letter.mail)
       letter.onDot()
       const called =
         whole === null
@@ -156,10 +133,4 @@ function isLetter(fields: readonly Field[], letter: Letter): boolean {
     .flatMap((field) => parseAddressList(field.value) ?? [])
   const wanted = new Set(letter.recipients.map(parseAddress))
   return new Set(found).size === wanted.size && found.every((address) => wanted.has(address))
-}
-
-async function wholeOf(letter: Letter): Promise<Buffer> {
-  const chunks: Uint8Array[] = []
-  for await (const chunk of octetsOf(letter.mail)) chunks.push(chunk)
-  return Buffer.concat(chunks)
 }

@@ -1,38 +1,13 @@
-import type { Address } from '../protocol/identifiers.ts'
+import { type ApiAnswer, deferred, refusal, sent, tooLargeHere, unknown } from './api-answer.ts'
 import { type ApiReply, at, type Called, pause } from './api-call.ts'
 import type { Courier } from './courier.ts'
-import {
-  type ApiAnswer,
-  createHeaderCourier,
-  deferred,
-  type Letter,
-  octetsOf,
-  refusal,
-  sent,
-  unknown,
-} from './courier-by-header.ts'
+import { type ApiCourierOptions, createHeaderCourier } from './courier-by-header.ts'
 import { graphAnswer } from './graph-answer.ts'
 import { createGraphMailbox, type GraphApi, type GraphMailbox } from './graph-mailbox.ts'
 import { lookBefore } from './graph-search.ts'
 import { uploadRanges } from './graph-upload.ts'
 import { type Detached, detach } from './large-attachment.ts'
-import type { TokenSource } from './oauth-token.ts'
-
-export type GraphCourierOptions = {
-  /** Without a slash at its end: https://graph.microsoft.com */
-  readonly endpoint: string
-  readonly tokens: TokenSource
-  /** Takes what cannot go by its header. */
-  readonly otherwise: Courier
-  /** Null: every sender of the organization. */
-  readonly mailboxes: ReadonlySet<Address> | null
-  /** The most that one mail may take, milliseconds. 50,000 if absent. */
-  readonly budgetMs?: number
-  /** The most that one request may take, milliseconds. 25,000 if absent. */
-  readonly requestMs?: number
-  /** How long to look for what became of a draft after a lost answer, beyond the budget if need be. 5,000 if absent. */
-  readonly lookMs?: number
-}
+import { wholeOf } from './letter.ts'
 
 /** A request may have 4 MB, MIME grows by a third in base64, and more than 2.2 MB is known to be answered 200 and dropped. */
 const WHOLE = 2_000_000
@@ -45,14 +20,12 @@ const AT_ONCE = 4
  * A courier by Microsoft Graph: draft, then send, so that after a lost answer the draft says whether it was sent. Mails above 2 MB go as a draft
  * with an upload session for the envelope, which only a sealed mail allows. Exchange keeps a copy in Sent Items.
  */
-export function createGraphCourier(options: GraphCourierOptions): Courier {
-  const { endpoint, tokens, otherwise, mailboxes } = options
+export function createGraphCourier(options: ApiCourierOptions): Courier {
+  const { endpoint, tokens } = options
   const api: GraphApi = { endpoint, tokens, requestMs: options.requestMs ?? 25_000 }
   const lookMs = options.lookMs ?? 5_000
-  return createHeaderCourier({
-    ...{ otherwise, mailboxes, atOnce: AT_ONCE, budgetMs: options.budgetMs ?? 50_000 },
-    nextHop: new URL(endpoint).hostname,
-    size: ATTACHMENT,
+  return createHeaderCourier(options, {
+    ...{ size: ATTACHMENT, atOnce: AT_ONCE },
     async send(letter, signal, until) {
       const mailbox = createGraphMailbox(api, letter.mailbox, signal, until)
       if (letter.again) {
@@ -60,8 +33,8 @@ export function createGraphCourier(options: GraphCourierOptions): Courier {
         if (before !== null) return before
       }
       const detached = letter.mail.size > WHOLE ? await detach(letter.mail) : null
-      if (letter.mail.size > WHOLE && (detached === null || detached.mime.length > WHOLE)) return { kind: 'elsewhere' }
-      const made = await mailbox.createDraft(detached?.mime ?? (await wholeOf(letter)))
+      if (letter.mail.size > WHOLE && (detached === null || detached.mime.length > WHOLE)) return tooLargeHere
+      const made = await mailbox.createDraft(detached?.mime ?? (await wholeOf(letter.mail)))
       const id = made.kind === 'reply' && made.reply.status === 201 ? at(made.reply.body, 'id') : undefined
       if (typeof id !== 'string') return refusalOf(made)
       // What follows a lost answer must be possible although the time is up.
@@ -152,12 +125,6 @@ async function attach(
   const end = await uploadRanges(url, detached, signal, requestMs)
   if (end.kind === 'done') return null
   return end.reply === null ? deferred('the upload of the attachment broke off', '4.4.2') : graphAnswer(end.reply)
-}
-
-async function wholeOf(letter: Letter): Promise<Uint8Array> {
-  const chunks: Uint8Array[] = []
-  for await (const chunk of octetsOf(letter.mail)) chunks.push(chunk)
-  return Buffer.concat(chunks)
 }
 
 /** Of a request without which nothing is sent. */

@@ -1,5 +1,5 @@
+import { type ApiAnswer, deferred, noMailboxHere, refusal } from './api-answer.ts'
 import { type ApiReply, at } from './api-call.ts'
-import { type ApiAnswer, deferred, refusal } from './courier-by-header.ts'
 
 /** What an error of the Gmail API means for a mail that was surely not sent. Pure. */
 export function gmailAnswer(reply: ApiReply): ApiAnswer {
@@ -7,8 +7,8 @@ export function gmailAnswer(reply: ApiReply): ApiAnswer {
   const reason = reasonOf(reply)
   const message = textOf(at(reply.body, 'error', 'message'))
   const said = `Gmail API: HTTP ${status} ${reason}${message === '' ? '' : `: ${message}`}`
-  // The mailbox is not one of Gmail: somewhere else on SMTP it may well be one.
-  if (status === 404 || /mail service not enabled/i.test(message)) return { kind: 'elsewhere' }
+  // The mailbox is not one of Gmail.
+  if (status === 404 || /mail service not enabled/i.test(message)) return noMailboxHere
   if (isThrottled(reply)) return refusal(451, '4.3.2', said)
   if (reason === 'dailyLimitExceeded' || reason === 'quotaExceeded' || reason === 'limitExceeded') {
     return refusal(452, '4.7.28', said)

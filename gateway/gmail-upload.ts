@@ -1,8 +1,8 @@
 import { type ApiReply, at, type Called, call, pause, replyOf } from './api-call.ts'
 import type { OutgoingMail } from './courier.ts'
-import { octetsOf } from './courier-by-header.ts'
 import { isThrottled } from './gmail-answer.ts'
 import { type GmailApi, units } from './gmail-mailbox.ts'
+import { octetsOf } from './letter.ts'
 
 /** Octets of one request: a multiple of 256 KiB. */
 const CHUNK = 16 * 262_144

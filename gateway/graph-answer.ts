@@ -1,5 +1,5 @@
+import { type ApiAnswer, deferred, noMailboxHere, refusal } from './api-answer.ts'
 import { type ApiReply, at } from './api-call.ts'
-import { type ApiAnswer, deferred, refusal } from './courier-by-header.ts'
 
 /**
  * What an error of Microsoft Graph means for a mail that was surely not sent. Pure. Errors of the application's own rights are temporary, as a
@@ -10,12 +10,12 @@ export function graphAnswer(reply: ApiReply): ApiAnswer {
   const code = textOf(at(reply.body, 'error', 'code'))
   const message = textOf(at(reply.body, 'error', 'message'))
   const said = `Microsoft Graph: HTTP ${status} ${code}${message === '' ? '' : `: ${message}`}`
-  if (noMailbox.has(code)) return { kind: 'elsewhere' }
+  if (noMailbox.has(code)) return noMailboxHere
   const [known] = rows.filter((row) => row.codes.includes(code))
   if (known !== undefined) return refusal(known.code, known.enhanced, said)
   if (status === 413) return refusal(552, '5.3.4', said)
   if (status === 401 || status === 403) return refusal(454, '4.7.0', said)
-  if (status === 404) return { kind: 'elsewhere' }
+  if (status === 404) return noMailboxHere
   if (status === 429) return refusal(451, '4.3.2', said)
   if (status === 400 || status === 422) return refusal(554, '5.6.0', said)
   // 2xx without what was asked for: nothing was made.
@@ -27,7 +27,7 @@ export function isThrottled(reply: ApiReply): boolean {
   return reply.status === 429
 }
 
-/** The mailbox is not one of Exchange Online: somewhere else on SMTP it may well be one. */
+/** The mailbox is not one of Exchange Online. */
 const noMailbox = new Set([
   'ErrorInvalidUser',
   'ErrorNonExistentMailbox',

@@ -1,8 +1,9 @@
 import { fields as names } from '../protocol/headers.ts'
 import { parseAddress } from '../protocol/identifiers.ts'
+import { type ApiAnswer, sent, unknown } from './api-answer.ts'
 import { at } from './api-call.ts'
-import { type ApiAnswer, fieldText, type Letter, sent, unknown } from './courier-by-header.ts'
 import type { GraphMailbox } from './graph-mailbox.ts'
+import { fieldText, type Letter } from './letter.ts'
 
 /**
  * For a mail that an earlier attempt may have sent: `sent` if it lies in the mailbox, sent, with our stamp and the same recipients. Drafts that

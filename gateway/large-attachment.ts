@@ -1,6 +1,6 @@
 import { ATTACHMENT_TYPE } from './compose.ts'
 import type { OutgoingMail } from './courier.ts'
-import { octetsOf } from './courier-by-header.ts'
+import { octetsOf } from './letter.ts'
 import { ATTACHMENT_NAME } from './notice-words.ts'
 
 /** A sealed mail taken apart: the mail without its envelope, and the envelope itself. */

@@ -3,7 +3,8 @@ import PostalMime from 'postal-mime'
 import t, { type Test } from 'tap'
 import { base64Lines } from '../../gateway/base64-lines.ts'
 import type { Courier, Delivery } from '../../gateway/courier.ts'
-import { createGraphCourier, type GraphCourierOptions } from '../../gateway/courier-graph.ts'
+import type { ApiCourierOptions } from '../../gateway/courier-by-header.ts'
+import { createGraphCourier } from '../../gateway/courier-graph.ts'
 import { createClientCredentialsTokens } from '../../gateway/oauth-client-credentials.ts'
 import type { Address } from '../../protocol/identifiers.ts'
 import { deliveryOf, letter, mailOf } from './courier-contract.ts'
@@ -28,7 +29,7 @@ function noting() {
   return { courier, deliveries }
 }
 
-async function open(t: Test, options: Partial<GraphCourierOptions> & { secret?: string } = {}) {
+async function open(t: Test, options: Partial<ApiCourierOptions> & { secret?: string } = {}) {
   const server = await startGraphServer(['anna@acme.example', 'ben@acme.example'])
   t.teardown(() => server.close())
   const smtp = noting()
