@@ -3,7 +3,7 @@ import { type ApiAnswer, type ApiOutcome, deferred, unknown } from './api-answer
 import { SourceFault } from './api-call.ts'
 import type { Courier, Delivery, OutgoingMail, RecipientResult, Report } from './courier.ts'
 import { findHeaderEnd, HEADER_LIMIT, type HeaderField, parseHeader } from './header.ts'
-import { type Addressing, addressingOf, bccField, type HeaderWay } from './header-addressing.ts'
+import { addressingOf, bccField, type HeaderWay } from './header-addressing.ts'
 import type { Letter } from './letter.ts'
 import type { TokenSource } from './oauth-token.ts'
 import { printable } from './smtp-reply.ts'
@@ -18,6 +18,8 @@ export type ApiCourierOptions = {
   readonly otherwise: Courier
   /** Null: every sender of the organization. */
   readonly mailboxes: ReadonlySet<Address> | null
+  /** Told of each delivery which way it goes; `because`: why it is not the API, in words, null where it is. */
+  readonly onWay?: (delivery: Delivery, because: string | null) => void
   /** The most that one mail may take, milliseconds. 50,000 if absent. */
   readonly budgetMs?: number
   /** The most that one request may take, milliseconds. 25,000 if absent. */
@@ -38,9 +40,13 @@ export type HeaderCourierParts = {
 
 /** The courier around an API that takes recipients from the header; everything else goes by `otherwise`. */
 export function createHeaderCourier(options: ApiCourierOptions, parts: HeaderCourierParts): Courier {
-  const { otherwise, mailboxes, budgetMs = 50_000 } = options
+  const { otherwise, mailboxes, onWay, budgetMs = 50_000 } = options
   const nextHop = new URL(options.endpoint).hostname
   const turns = createTurns(parts.atOnce)
+  const elsewhere = (delivery: Delivery, because: string) => {
+    onWay?.(delivery, because)
+    return otherwise.deliver(delivery)
+  }
   return {
     capabilities: () => otherwise.capabilities(),
     close: () => otherwise.close(),
@@ -49,14 +55,15 @@ export function createHeaderCourier(options: ApiCourierOptions, parts: HeaderCou
     async deliver(delivery) {
       const until = performance.now() + budgetMs
       const letter = await letterOf(delivery, { mailboxes, size: parts.size })
-      if (letter === null) return otherwise.deliver(delivery)
+      if ('because' in letter) return elsewhere(delivery, letter.because)
       const limit = AbortSignal.timeout(budgetMs)
       const signal = delivery.signal === undefined ? limit : AbortSignal.any([delivery.signal, limit])
       const end = await turns.take(letter.mailbox, signal)
       if (end === null) return report(delivery, nextHop, givenUp(letter))
       try {
         const answer = await parts.send(letter, signal, until)
-        if (answer.kind === 'elsewhere') return await otherwise.deliver(delivery)
+        if (answer.kind === 'elsewhere') return await elsewhere(delivery, answer.because)
+        onWay?.(delivery, null)
         return report(delivery, nextHop, answer)
       } catch (error) {
         throw error instanceof SourceFault ? error.cause : error
@@ -73,11 +80,12 @@ function givenUp(letter: Letter): ApiOutcome {
   return letter.again ? unknown(text) : deferred(text, '4.4.2')
 }
 
-async function letterOf(delivery: Delivery, way: HeaderWay): Promise<Letter | null> {
+/** Or why it is none. */
+async function letterOf(delivery: Delivery, way: HeaderWay): Promise<Letter | { readonly because: string }> {
   const fields = await readFields(delivery.mail)
-  const addressing: Addressing =
-    fields === null ? { kind: 'envelope', because: 'the header is too long' } : addressingOf(delivery, fields, way)
-  if (addressing.kind === 'envelope' || fields === null) return null
+  if (fields === null) return { because: 'the header is too long' }
+  const addressing = addressingOf(delivery, fields, way)
+  if (addressing.kind === 'envelope') return addressing
   const { mailbox, blind } = addressing
   const mail = withBefore(delivery.mail, Buffer.from(bccField(blind), 'latin1'))
   const { recipients, again = false, onDot = () => undefined } = delivery

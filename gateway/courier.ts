@@ -1,3 +1,4 @@
+import type { EnvelopeId } from '../protocol/identifiers.ts'
 import type { TlsDemand } from '../rulebook/index.ts'
 import type { DeliveryWishes } from './dsn.ts'
 
@@ -24,6 +25,8 @@ export type Delivery = {
   /** RCPT TO, at least one. */
   readonly recipients: readonly string[]
   readonly mail: OutgoingMail
+  /** For the log; null or absent with mail of our own. */
+  readonly envelope?: EnvelopeId | null
   /** Gives up early: `deferred` before DATA, `unknown` after. */
   readonly signal?: AbortSignal
   /** An earlier attempt at these recipients may have reached them: a courier that can look does so before it sends. */

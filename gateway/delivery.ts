@@ -215,12 +215,12 @@ type Flight = {
   stop(): void
 }
 
-function takeOff({ org, intake }: Voyage, { mail, recipients, tls, again = false }: Shipment): Flight {
+function takeOff({ org, intake }: Voyage, { id, mail, recipients, tls, again = false }: Shipment): Flight {
   const giveUp = new AbortController()
   let dotted = false
   const mailboxes = recipients.map((recipient) => recipient.mailbox)
   const delivery = {
-    ...{ sender: intake.sender?.mailbox ?? '', recipients: mailboxes, mail, signal: giveUp.signal },
+    ...{ envelope: id, sender: intake.sender?.mailbox ?? '', recipients: mailboxes, mail, signal: giveUp.signal },
     wishes: wishesOf(intake.wish, recipients),
     ...(tls === null ? {} : { tls }),
     again,

@@ -114,7 +114,8 @@ export async function startGateway(config: Config, log: Log, now: () => Date = (
         : createSmtpCourier({ ...nextHop, budgetMs })
     const parts = { org: id, keys: dkim.keys, domains, egress, log }
     const courier = dkim.signs ? await signingCourier(bySmtp, parts) : bySmtp
-    const way = api === null ? courier : await createApiCourier(api, courier, budgetMs)
+    const beside = { otherwise: courier, budgetMs, org: id, metrics, log }
+    const way = api === null ? courier : await createApiCourier(api, beside)
     // With delivery by MX no one domain that is away stands for all the others.
     const watched = nextHop.kind === 'mx' ? way : watchCourier(way, providers.get(id) ?? createBreaker(BREAKER))
     return traceCourier(watched, id, tracer)

@@ -6,6 +6,8 @@ export type Metrics = {
   outcome(kind: 'sent' | 'deferred' | 'failed' | 'unknown', count: number): void
   /** Recipients for whom the next hop found a mail too large, and to whom it goes by link. */
   byLink(count: number): void
+  /** Deliveries where an API is configured, by the way that they take. */
+  way(by: 'graph' | 'gmail' | 'smtp'): void
   /** Commands and messages that were not answered 2xx, by reason. */
   refused(reason: string): void
   /** Recipients for whom a rule that only observes would have decided. */
@@ -25,6 +27,7 @@ const buckets = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60
 
 export function createMetrics(clock: () => number = () => performance.now()): Metrics {
   const outcomes = new Map<string, number>()
+  const ways = new Map<string, number>()
   const refusals = new Map<string, number>()
   const observations = new Map<string, number>()
   const scans = new Map<string, number>()
@@ -50,6 +53,7 @@ export function createMetrics(clock: () => number = () => performance.now()): Me
     byLink: (count) => {
       byLink += count
     },
+    way: (by) => add(ways, by, 1),
     refused: (reason) => add(refusals, reason, 1),
     observed: (org, rule, count) => add(observations, `{org="${org}",rule="${rule}"}`, count),
     scanned: (verdict) => add(scans, verdict, 1),
@@ -80,6 +84,12 @@ export function createMetrics(clock: () => number = () => performance.now()): Me
           'counter',
           'Recipients whose mail the next hop found too large, and to whom it goes by link.',
           [['', byLink]],
+        ),
+        ...family(
+          'sealpost_gateway_ways_total',
+          'counter',
+          'Deliveries of organizations with an API, by the way they took.',
+          labelled('way', ways),
         ),
         ...family('sealpost_gateway_refused_total', 'counter', 'Refusals by reason.', labelled('reason', refusals)),
         ...family(

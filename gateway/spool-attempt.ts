@@ -91,6 +91,7 @@ async function deliver(
   let results: readonly RecipientResult[]
   try {
     const report = await org.courier.deliver({
+      envelope: entry.envelope,
       sender: entry.sender?.mailbox ?? '',
       recipients: mailboxes,
       mail: byLink === null ? { ...entry.mail, open } : keptByLink(byLink),
