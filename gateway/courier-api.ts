@@ -24,10 +24,11 @@ export async function createApiCourier(api: ApiConfig, parts: ApiCourierParts): 
   const { otherwise, budgetMs, org, metrics, log } = parts
   const options: ApiCourierOptions = {
     ...{ endpoint, mailboxes, otherwise, budgetMs, tokens: createCloudTokens(credentials) },
-    onWay({ envelope = null }, because) {
+    onWay({ envelope }, because) {
       metrics.way(because === null ? provider : 'smtp')
-      if (because !== null)
-        log.info("a mail goes by SMTP, not by the provider's API", { org, envelope, reason: because })
+      if (because === null) return
+      const fields = { org, reason: because, ...(envelope ? { envelope } : {}) }
+      log.info("a mail goes by SMTP, not by the provider's API", fields)
     },
   }
   if (provider === 'graph') {
