@@ -1,4 +1,4 @@
-import { readdir } from 'node:fs/promises'
+import { readdir, watch } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { simpleParser } from 'mailparser'
@@ -51,6 +51,12 @@ async function trace(id: string): Promise<string> {
 }
 const files = async (gateway: string) =>
   (await readdir(join(house.folder, gateway, 'held'))).filter((name) => !name.startsWith('.'))
+
+async function nextFile(gateway: string): Promise<void> {
+  for await (const { filename } of watch(join(house.folder, gateway, 'held'))) {
+    if (filename !== null && !filename.startsWith('.')) return
+  }
+}
 
 t.test(
   'held: the client gets its 250, the sender is told, and nothing is sent or can be read on the disk',
@@ -190,16 +196,18 @@ t.test('killed between letting go and delivery, and after the dot: it arrives on
 t.test('killed at any instant while it holds: what got its 250 is held once, and arrives once', async (t) => {
   const handed: { readonly mail: Letter; readonly id: string }[] = []
   let isOver = false
-  const clients = Array.from({ length: 3 }, async () => {
+  const clients = Array.from({ length: 2 }, async () => {
     while (!isOver) {
       const mail = letter([bob], { size: 20_000 })
       const last = (await retry(mail, { ports: [first, second], every: 100, patience: 5_000, within: 20_000 })).at(-1)
       if (last?.code === 250) handed.push({ mail, id: held(last.said) })
-      await sleep(100)
+      await sleep(150)
     }
   })
-  for (let kills = 0; kills < 3; kills++) {
-    await sleep(300 + Math.random() * 500)
+  for (let kills = 0; kills < 5; kills++) {
+    await sleep(300 + Math.random() * 300)
+    // A file is there a moment before its mail is confirmed as held, and that before the 250.
+    await nextFile('gw1')
     await trouble.kill('gw1')
     await trouble.start('gw1')
   }
