@@ -1,7 +1,7 @@
 import { X509Certificate } from 'node:crypto'
 import { isIP } from 'node:net'
 import { rootCertificates } from 'node:tls'
-import type { Config } from '../gateway/config.ts'
+import type { Config, OrganizationConfig } from '../gateway/config.ts'
 import type { Config as KeyServerConfig } from '../keyserver/config.ts'
 import { broken, type Finding, look, ok } from './doctor-finding.ts'
 
@@ -36,6 +36,7 @@ export function certificateFindings(gateway: Config, keyServer: KeyServerConfig 
     const pem = tls !== undefined && 'own' in tls ? tls.own?.cert : undefined
     if (pem !== undefined) held.push({ what: `${id} towards its next hop`, pem, name: null, asClient: true })
   }
+  const shown = gateway.organizations.flatMap((org) => applicationFindings(org, now))
   const { certificate, ca } = gateway.keyServer
   held.push({ what: 'this gateway towards the key server', pem: certificate, ca, name: null })
   if (keyServer !== null) {
@@ -51,7 +52,15 @@ export function certificateFindings(gateway: Config, keyServer: KeyServerConfig 
       held.push({ what: "key server's public listener", pem: pages.tls.cert, name: new URL(pages.url).hostname })
     }
   }
-  return [...held.flatMap((one) => findingsOf(one, now)), ...identityFindings(certificate)]
+  return [...held.flatMap((one) => findingsOf(one, now)), ...shown, ...identityFindings(certificate)]
+}
+
+/** Of what signs in to a provider's API. Who issued it does not matter: the provider was given this very certificate. */
+function applicationFindings({ id, api }: OrganizationConfig, now: Date): Finding[] {
+  if (api === null || !('clientCertificate' in api.credentials)) return []
+  const ends = Date.parse(new X509Certificate(api.credentials.clientCertificate.cert).validTo)
+  const renew = 'make another, give it to the application, and name it in clientCertificate before this one ends'
+  return [lifeFinding(`${id} towards its provider's API`, ends, now, renew)]
 }
 
 function findingsOf(held: Held, now: Date): Finding[] {
@@ -66,11 +75,15 @@ function findingsOf(held: Held, now: Date): Finding[] {
   return [lifeFinding(held.what, ends, now), ...found]
 }
 
-/** How long a certificate is still good; `ends` in ms. */
-export function lifeFinding(what: string, ends: number, now: Date): Finding {
+/** How long a certificate is still good; `ends` in ms, `renew` what to do about it. */
+export function lifeFinding(
+  what: string,
+  ends: number,
+  now: Date,
+  renew = 'renew it: sealpost certs init --renew, or ask whoever issued it; then restart',
+): Finding {
   const days = Math.floor((ends - now.getTime()) / DAY)
   const until = `valid until ${new Date(ends).toISOString().slice(0, 10)}, ${days} ${days === 1 ? 'day' : 'days'} more`
-  const renew = 'renew it: sealpost certs init --renew, or ask whoever issued it; then restart'
   if (days < 0) return broken('certificates', `${what}: expired ${-days} days ago`, renew)
   return days < SOON_DAYS ? look('certificates', `${what}: ${until}`, renew) : ok('certificates', `${what}: ${until}`)
 }

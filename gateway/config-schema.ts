@@ -42,6 +42,7 @@ const cloudOptions = {
   ),
   clientId: optional(Type.String({ minLength: 1, ...words('the id of an application') })),
   clientSecret: optional(Secret),
+  clientCertificate: optional(Type.Object({ cert: Path, key: Path }, { ...closed, ...words('cert and key') })),
   serviceAccount: optional(Secret),
   authority: optional(Origin),
 }

@@ -16,6 +16,7 @@ import { spoolFindings } from '../../cli/doctor-spool.ts'
 import { run } from '../../cli/run.ts'
 import type { Config } from '../../gateway/config.ts'
 import { dkimRecord } from '../../gateway/dkim-key.ts'
+import { makeApplicationCertificate } from '../gateway/application-certificate.ts'
 import { openScene } from '../scenarios/house.ts'
 import { startSink } from '../scenarios/sink.ts'
 import { capture } from './capture.ts'
@@ -189,6 +190,13 @@ t.test('a provider’s API: whether sign-in gives a token', async (t) => {
     authority,
   }
   t.match((await ask(changed({ api }))).of('ok', 'next hop'), /\(graph\): sign-in for acme\.example gives a token/)
+  const { cert, key } = await makeApplicationCertificate(2048, 12)
+  writeFileSync(join(folder, 'application.pem'), cert)
+  writeFileSync(join(folder, 'application.key'), key, { mode: 0o600 })
+  const clientCertificate = { cert: 'application.pem', key: 'application.key' }
+  const { clientSecret: _, ...application } = api
+  const signed = await ask(changed({ api: { ...application, clientCertificate } }))
+  t.match(signed.of('look', 'certificates'), /acme\.example towards its provider's API: .* 11 days more.*make another/)
   right = false
   const refused = await ask(changed({ api }))
   t.match(refused.of('broken', 'next hop'), /no token for .*HTTP 401: invalid_client.*renew the secret/)

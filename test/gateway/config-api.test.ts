@@ -1,11 +1,13 @@
 import { generateKeyPairSync } from 'node:crypto'
-import { chmodSync, readFileSync } from 'node:fs'
+import { chmodSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { parse } from 'yaml'
+import { createAuthority } from '../../cli/authority.ts'
 import { type ApiConfig, apiOf } from '../../gateway/config-api.ts'
 import type { Reading } from '../../gateway/config-reading.ts'
 import type { ConfigFile } from '../../gateway/config-schema.ts'
+import { makeApplicationCertificate } from './application-certificate.ts'
 
 const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 })
 const account = {
@@ -21,6 +23,17 @@ const folder = t.testdir({
 for (const name of ['secret', 'account', 'plain']) chmodSync(join(folder, name), 0o600)
 chmodSync(join(folder, 'open'), 0o644)
 
+const pairs = {
+  good: await makeApplicationCertificate(),
+  small: await makeApplicationCertificate(1024),
+  late: await makeApplicationCertificate(2048, -0.0001),
+  curve: await createAuthority(new Date()),
+}
+for (const [name, { cert, key }] of Object.entries(pairs)) {
+  writeFileSync(join(folder, `${name}.pem`), cert)
+  writeFileSync(join(folder, `${name}.key`), key, { mode: 0o600 })
+}
+
 type Api = NonNullable<ConfigFile['organizations'][string]['api']>
 
 function read(api: Api | undefined): { api: ApiConfig | null; faults: string } {
@@ -29,7 +42,9 @@ function read(api: Api | undefined): { api: ApiConfig | null; faults: string } {
   return { api: apiOf(reading, api, 'api'), faults: faults.join('\n') }
 }
 
-const graph: Api = { provider: 'graph', tenant: 'acme.example', clientId: 'app-1', clientSecret: { file: 'secret' } }
+const application: Api = { provider: 'graph', tenant: 'acme.example', clientId: 'app-1' }
+const graph: Api = { ...application, clientSecret: { file: 'secret' } }
+const pairOf = (name: string) => ({ cert: `${name}.pem`, key: `${name}.key` })
 const gmail: Api = { provider: 'gmail', serviceAccount: { file: 'account' } }
 
 t.test('each provider has its defaults', (t) => {
@@ -46,6 +61,10 @@ t.test('each provider has its defaults', (t) => {
       },
     },
   })
+  t.match(read({ ...application, clientCertificate: pairOf('good') }), {
+    faults: '',
+    api: { credentials: { clientCertificate: { cert: /BEGIN CERTIFICATE/, key: /BEGIN PRIVATE KEY/ } } },
+  })
   t.match(read(gmail), {
     faults: '',
     api: { endpoint: 'https://gmail.googleapis.com', credentials: { tokenUrl: 'https://oauth2.googleapis.com/token' } },
@@ -56,7 +75,17 @@ t.test('each provider has its defaults', (t) => {
 
 t.test('what cannot be right is told in words', (t) => {
   const cases: readonly [Api, RegExp][] = [
-    [{ provider: 'graph' }, /with provider graph, tenant, clientId, clientSecret must be given/],
+    [{ provider: 'graph' }, /with provider graph, tenant, clientId must be given/],
+    [{ ...application }, /with provider graph, either clientSecret or clientCertificate must be given/],
+    [{ ...graph, clientCertificate: pairOf('good') }, /either clientSecret or clientCertificate must be given/],
+    [{ ...application, clientCertificate: pairOf('small') }, /clientCertificate: expected an RSA key of 2048 bits/],
+    [{ ...application, clientCertificate: pairOf('curve') }, /clientCertificate: expected an RSA key/],
+    [{ ...application, clientCertificate: pairOf('late') }, /clientCertificate: .*late\.pem: this certificate expired/],
+    [
+      { ...application, clientCertificate: { cert: 'good.pem', key: 'late.key' } },
+      /does not belong to the certificate/,
+    ],
+    [{ ...gmail, clientCertificate: pairOf('good') }, /with provider gmail, clientCertificate cannot be given/],
     [{ provider: 'gmail' }, /with provider gmail, serviceAccount must be given/],
     [{ ...gmail, tenant: 'x' }, /with provider gmail, tenant cannot be given/],
     [{ ...gmail, authority: 'https://x.example' }, /with provider gmail, authority cannot be given/],

@@ -2,11 +2,13 @@ import { randomBytes } from 'node:crypto'
 import PostalMime from 'postal-mime'
 import t, { type Test } from 'tap'
 import { base64Lines } from '../../gateway/base64-lines.ts'
+import type { ClientCertificate } from '../../gateway/client-assertion.ts'
 import type { Courier, Delivery } from '../../gateway/courier.ts'
 import type { ApiCourierOptions } from '../../gateway/courier-by-header.ts'
 import { createGraphCourier } from '../../gateway/courier-graph.ts'
 import { createClientCredentialsTokens } from '../../gateway/oauth-client-credentials.ts'
 import type { Address } from '../../protocol/identifiers.ts'
+import { makeApplicationCertificate } from './application-certificate.ts'
 import { deliveryOf, letter, mailOf } from './courier-contract.ts'
 import { fault, startGraphServer } from './graph-server.ts'
 
@@ -29,13 +31,18 @@ function noting() {
   return { courier, deliveries }
 }
 
-async function open(t: Test, options: Partial<ApiCourierOptions> & { secret?: string } = {}) {
+type Options = Partial<ApiCourierOptions> & { secret?: string; clientCertificate?: ClientCertificate }
+
+async function open(t: Test, options: Options = {}) {
   const server = await startGraphServer(['anna@acme.example', 'ben@acme.example'])
   t.teardown(() => server.close())
   const smtp = noting()
   const tokens = createClientCredentialsTokens({
     ...{ authority: server.origin, tenant: 'directory-1', clientId: 'app-1' },
-    ...{ clientSecret: options.secret ?? 'very secret', scope: `${server.origin}/.default` },
+    ...{ scope: `${server.origin}/.default` },
+    ...(options.clientCertificate === undefined
+      ? { clientSecret: options.secret ?? 'very secret' }
+      : { clientCertificate: options.clientCertificate }),
   })
   const courier = createGraphCourier({
     ...{ endpoint: server.origin, tokens, otherwise: smtp.courier, mailboxes: null, budgetMs: 5_000, lookMs: 800 },
@@ -88,6 +95,20 @@ t.test('a token that is refused is fetched anew, once', async (t) => {
   t.equal(server.tokens.size, 1)
   server.trick(/messages$/, fault(401, 'x', 'x'), fault(401, 'x', 'x'))
   t.match(await deliver(), { outcome: 'deferred', code: 454, enhanced: '4.7.0' })
+})
+
+t.test('an application with a certificate signs an assertion of its own for each token', async (t) => {
+  const pair = await makeApplicationCertificate()
+  const { server, deliver } = await open(t, { clientCertificate: pair })
+  server.certificate = pair.cert
+  t.equal((await deliver()).outcome, 'sent')
+  server.tokens.clear()
+  t.equal((await deliver()).outcome, 'sent')
+  server.tokens.clear()
+  server.certificate = (await makeApplicationCertificate()).cert
+  const refused = await deliver()
+  t.match(refused, { outcome: 'deferred', enhanced: '4.7.0', text: /HTTP 401: invalid_client/ }, 'of another key')
+  t.notMatch(JSON.stringify(refused), /eyJ/, 'no part of an assertion is told')
 })
 
 t.test('without a token everybody is deferred, and the words hold no secret', async (t) => {

@@ -1,5 +1,6 @@
-import { randomBytes } from 'node:crypto'
+import { createHash, randomBytes, X509Certificate } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { jwtVerify } from 'jose'
 import PostalMime, { type Address } from 'postal-mime'
 import { type Answer, type Asked, type CloudEdge, startCloudEdge } from './cloud-edge.ts'
 
@@ -21,6 +22,8 @@ export type GraphServer = CloudEdge & {
   /** Tokens issued so far; all but the last few may be made invalid. */
   readonly tokens: Set<string>
   readonly mailboxes: Set<string>
+  /** PEM: what was uploaded to the application; null: it has a secret only. */
+  certificate: string | null
   /** Milliseconds that every request takes. */
   delayMs: number
   /** MAPI keeps no unknown header field on what it sends, if so. */
@@ -42,6 +45,7 @@ export async function startGraphServer(mailboxes: readonly string[] = ['anna@acm
   >()
   const busy = new Map<string, number>()
   const known = new Set(mailboxes)
+  const assertions = new Set<string | undefined>()
 
   const edge = await startCloudEdge(async (asked) => {
     const [, tenant] = /^\/([^/]+)\/oauth2\/v2\.0\/token$/.exec(asked.url.pathname) ?? []
@@ -52,17 +56,30 @@ export async function startGraphServer(mailboxes: readonly string[] = ['anna@acm
   })
   const server: GraphServer = {
     ...edge,
-    ...{ messages, tokens, mailboxes: known, delayMs: 0, keepsHeaders: true },
+    ...{ messages, tokens, mailboxes: known, certificate: null, delayMs: 0, keepsHeaders: true },
     sent: () => messages.filter((message) => !message.isDraft),
   }
 
-  function token({ body }: Asked, tenant: string): Answer {
+  /** As Entra documents certificate credentials, by another JWT library. */
+  async function isAssertion(form: URLSearchParams, url: string): Promise<boolean> {
+    if (server.certificate === null || form.has('client_secret')) return false
+    if (form.get('client_assertion_type') !== 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer') return false
+    const { publicKey, raw } = new X509Certificate(server.certificate)
+    const claims = { issuer: 'app-1', subject: 'app-1', audience: url, algorithms: ['PS256'], maxTokenAge: 600 }
+    const read = await jwtVerify(form.get('client_assertion') ?? '', publicKey, claims).catch(() => null)
+    if (read === null || assertions.has(read.payload.jti)) return false
+    assertions.add(read.payload.jti)
+    const { typ, 'x5t#S256': thumbprint } = read.protectedHeader
+    return typ === 'JWT' && thumbprint === createHash('sha256').update(raw).digest('base64url')
+  }
+
+  async function token({ body, url }: Asked, tenant: string): Promise<Answer> {
     const form = new URLSearchParams(body.toString())
     const right =
       tenant === 'directory-1' &&
       form.get('grant_type') === 'client_credentials' &&
       form.get('client_id') === 'app-1' &&
-      form.get('client_secret') === 'very secret' &&
+      (form.get('client_secret') === 'very secret' || (await isAssertion(form, url.href))) &&
       form.get('scope') === `${edge.origin}/.default`
     if (!right)
       return { status: 401, body: { error: 'invalid_client', error_description: 'AADSTS7000215: very secret' } }
