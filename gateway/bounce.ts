@@ -43,12 +43,15 @@ export function composeBounce(parts: BounceParts): Delivery {
   const boundary = `=_sealpost-b-${id}`
   const returned = keepFields(parts.fields, false, false).lines.filter((line) => !line.startsWith('Received:'))
   const header = returned.join('')
-  const utf8 = /\P{ASCII}/u.test(header + parts.sender + parts.failed.map((result) => result.recipient).join(''))
+  const utf8 = !isAscii(header + parts.sender + status(parts, true))
+  // To whoever has an ASCII address it goes by any next hop: the one that took no such address must not stand in the way of saying so.
+  const smtputf8 = !isAscii(parts.sender)
+  const part = (type: string, body: string) => partOf(boundary, type, body, smtputf8)
   const text =
-    bounceHeader(parts, id, boundary) +
-    part(boundary, 'text/plain; charset=utf-8', bounceWords(parts)) +
-    part(boundary, utf8 ? 'message/global-delivery-status' : 'message/delivery-status', status(parts, utf8)) +
-    part(boundary, utf8 ? 'message/global-headers' : 'text/rfc822-headers', header === '' ? 'Subject:\r\n' : header) +
+    bounceHeader(parts, id, boundary, smtputf8) +
+    part('text/plain; charset=utf-8', bounceWords(parts)) +
+    part(utf8 ? 'message/global-delivery-status' : 'message/delivery-status', status(parts, utf8)) +
+    part(utf8 ? 'message/global-headers' : 'text/rfc822-headers', header === '' ? 'Subject:\r\n' : header) +
     `--${boundary}--\r\n`
   const octets = Buffer.from(text, 'utf8')
   return {
@@ -58,8 +61,8 @@ export function composeBounce(parts: BounceParts): Delivery {
     ...(parts.wishes?.requireTls ? { wishes: { ret: null, envid: null, requireTls: true, of: new Map() } } : {}),
     mail: {
       size: octets.length,
-      smtputf8: utf8,
-      eightBit: utf8,
+      smtputf8,
+      eightBit: smtputf8,
       async *open() {
         yield octets
       },
@@ -67,7 +70,7 @@ export function composeBounce(parts: BounceParts): Delivery {
   }
 }
 
-function bounceHeader(parts: BounceParts, id: string, boundary: string): string {
+function bounceHeader(parts: BounceParts, id: string, boundary: string, eightBit: boolean): string {
   return [
     `From: Mail delivery at ${parts.org} <MAILER-DAEMON@${parts.org}>`,
     `To: ${parts.sender}`,
@@ -79,9 +82,14 @@ function bounceHeader(parts: BounceParts, id: string, boundary: string): string 
     'MIME-Version: 1.0',
     'Content-Type: multipart/report; report-type=delivery-status;',
     ` boundary="${boundary}"`,
+    ...(eightBit ? ['Content-Transfer-Encoding: 8bit'] : []),
     '',
     '',
   ].join('\r\n')
+}
+
+function isAscii(text: string): boolean {
+  return !/\P{ASCII}/u.test(text)
 }
 
 /** The same for every attempt to tell the same about one mail. */
@@ -93,10 +101,12 @@ function bounceId(parts: BounceParts): string {
   return digest.digest('base64url').slice(0, 22)
 }
 
-function part(boundary: string, type: string, body: string): string {
-  const plain = type.startsWith('text/plain') && /[^\r\n\x20-\x7e]/.test(body)
-  const coded = plain ? 'Content-Transfer-Encoding: quoted-printable\r\n' : ''
-  return `--${boundary}\r\nContent-Type: ${type}\r\n${coded}\r\n${plain ? quotedPrintable(body) : body}\r\n`
+/** RFC 6533 5 and 6: what is for programs goes as 8bit wherever it can, else as quoted-printable. */
+function partOf(boundary: string, type: string, body: string, eightBit: boolean): string {
+  const coding = isAscii(body) ? null : eightBit && !type.startsWith('text/plain') ? '8bit' : 'quoted-printable'
+  const field = coding === null ? '' : `Content-Transfer-Encoding: ${coding}\r\n`
+  const octets = coding === 'quoted-printable' ? quotedPrintable(body) : body
+  return `--${boundary}\r\nContent-Type: ${type}\r\n${field}\r\n${octets}\r\n`
 }
 
 /** RFC 3464 2.2 and 2.3; RFC 6533 where an address is not ASCII. */

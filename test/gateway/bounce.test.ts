@@ -3,6 +3,7 @@ import { simpleParser } from 'mailparser'
 import t from 'tap'
 import { type BounceParts, composeBounce, isBounceable } from '../../gateway/bounce.ts'
 import type { RecipientResult } from '../../gateway/courier.ts'
+import { parseHeader } from '../../gateway/header.ts'
 import { acme, fieldsIn, octetsOf } from './sealed-mail.ts'
 
 const failed: RecipientResult = {
@@ -88,11 +89,26 @@ t.test('Python reads the delivery status of every recipient', async (t) => {
 })
 
 t.test('an address that ASCII cannot carry makes it a report of RFC 6533', async (t) => {
-  const delivery = composeBounce(partsOf({ failed: [{ ...failed, recipient: 'юзер@example.org' }] }))
-  t.equal(delivery.mail.smtputf8, true)
+  const recipient = 'юзер@example.org'
+  const delivery = composeBounce(partsOf({ failed: [{ ...failed, recipient }], sender: 'zoë@acme.example' }))
+  t.match(delivery.mail, { smtputf8: true, eightBit: true })
   const text = (await octetsOf(delivery.mail)).toString('utf8')
-  t.match(text, 'Content-Type: message/global-delivery-status')
+  t.match(text, 'Content-Type: message/global-delivery-status\r\nContent-Transfer-Encoding: 8bit\r\n')
   t.match(text, 'Final-Recipient: utf-8;юзер@example.org')
+})
+
+t.test('to a sender in ASCII it goes by any next hop, whatever addresses it is about', async (t) => {
+  const fields = parseHeader(Buffer.from('To: юзер@example.org\r\n\r\n'))?.fields ?? []
+  for (const recipient of ['юзер@example.org', 'nobody@example.org']) {
+    const { mail } = composeBounce(partsOf({ fields, failed: [{ ...failed, recipient }] }))
+    t.match(mail, { smtputf8: false, eightBit: false })
+    const text = (await octetsOf(mail)).toString('latin1')
+    t.match(text, /^[\r\n\x20-\x7e]*$/)
+    t.match(
+      text,
+      /Content-Type: message\/global-headers\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\nTo: =D1=8E/,
+    )
+  }
 })
 
 t.test('nothing a next hop says can begin a line of its own', async (t) => {
