@@ -81,6 +81,11 @@ t.test('the reader page, in a real browser, against the real key server', { skip
     await page.getByLabel('Your e-mail address').waitFor()
   })
 
+  t.test('an address that ASCII cannot carry is typed like any other', async (t) => {
+    const { page } = await proven('юлия@пример.example')
+    t.equal(await page.locator('h1').textContent(), 'The papers for the flat')
+  })
+
   t.test('a wrong code says how many tries are left, and then asks for a new one', async (t) => {
     const { page } = await fresh()
     await page.goto((await stage.seal(plain)).link)
