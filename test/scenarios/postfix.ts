@@ -27,7 +27,7 @@ export type Postfix = {
   log(): string
   /** Of its master. */
   pid(): number
-  /** Mails in its queues. */
+  /** Whole mails in its queues: one that its cleanup was killed over was answered to nobody, and stays without the mode of a whole one. */
   waiting(): number
   /** The files of the mails delivered so far. */
   files(): string[]
@@ -87,7 +87,9 @@ export async function startPostfix(options: PostfixOptions = {}): Promise<Postfi
     port,
     log: () => readLog(root),
     pid: () => Number(readFileSync(join(spool, 'pid', 'master.pid'), 'utf8').trim()),
-    waiting: () => ['maildrop', 'incoming', 'active', 'deferred'].flatMap((name) => filesIn(join(spool, name))).length,
+    waiting: () =>
+      ['maildrop', 'incoming', 'active', 'deferred'].flatMap((name) => filesIn(join(spool, name))).filter(isWhole)
+        .length,
     files: () => maildirFiles(mail),
     delivered,
     async waitFor(count) {
@@ -213,6 +215,10 @@ function filesIn(folder: string): string[] {
   return readdirSync(folder, { recursive: true, encoding: 'utf8' })
     .map((name) => join(folder, name))
     .filter((path) => statSync(path, { throwIfNoEntry: false })?.isFile() ?? false)
+}
+
+function isWhole(file: string): boolean {
+  return ((statSync(file, { throwIfNoEntry: false })?.mode ?? 0) & 0o100) !== 0
 }
 
 async function freePort(): Promise<number> {

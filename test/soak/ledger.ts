@@ -2,6 +2,7 @@ import type { Kept } from '../scenarios/flaky-provider.ts'
 import type { Trouble } from '../scenarios/trouble.ts'
 import type { Kill } from './killing.ts'
 import type { Handed } from './load.ts'
+import { SENDER } from './unkind.ts'
 
 /** Between the provider's keeping a mail and the durable note of its answer, at worst; and how long a killed key server is away. */
 const NOTED = 2_000
@@ -33,7 +34,7 @@ export function ledgerOf(trouble: Trouble, handed: readonly Handed[], kills: rea
   const byLetter = Map.groupBy(kept, messageIdIn)
   const copiesOf = (id: string, to: string) =>
     (byLetter.get(id) ?? []).filter(({ recipients }) => recipients.includes(to))
-  const bounces = kept.filter(({ recipients }) => recipients.includes('anna@acme.example')).map(bounceOf)
+  const bounces = kept.filter(({ recipients }) => recipients.includes(SENDER)).map(bounceOf)
   const last = ({ attempts }: Handed) => attempts.at(-1)?.code ?? 0
   const accepted = handed.filter((one) => last(one) === 250)
   const owed = accepted.flatMap(({ letter }) => letter.to.map((to) => ({ letter, to })))

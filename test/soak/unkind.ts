@@ -2,6 +2,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Script } from '../scenarios/flaky-provider.ts'
 import type { Chance } from './chance.ts'
 
+/** Who sends every letter, and gets the bounces. */
+export const SENDER = 'anna@acme.example'
 /** Refused for good, always. */
 export const GONE = 'gone@example.net'
 
@@ -25,8 +27,9 @@ export function unkind(chance: Chance): Script {
     if (phase === 'mail' || phase === 'data') return luck > 0.98 ? '451 4.3.0 try later' : undefined
     if (phase === 'banner') return luck > 0.97 ? '421 4.3.2 closing' : undefined
     if (phase === 'content') return luck > 0.98 ? null : undefined
-    if (phase === 'dot')
-      return luck > 0.99 && recipients.length > 0 ? '554 5.6.0 not this one' : luck > 0.97 ? null : undefined
+    // Who refuses a bounce for good has the last word: nobody is left who could be told.
+    const isBounce = recipients.includes(SENDER)
+    if (phase === 'dot') return luck > 0.99 && !isBounce ? '554 5.6.0 not this one' : luck > 0.97 ? null : undefined
     // Kept, and nobody is told.
     if (phase === 'answer') return luck > 0.97 ? null : undefined
     return undefined
