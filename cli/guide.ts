@@ -42,12 +42,11 @@ function commandsIn(page: string): readonly { readonly heading: string; readonly
   })
 }
 
+type Given = { readonly file?: unknown; readonly host?: unknown }
 type File = {
   readonly name?: unknown
   readonly data?: unknown
-  readonly organizations?: Readonly<
-    Record<string, Readonly<Record<string, { readonly file?: unknown; readonly host?: unknown }>>>
-  >
+  readonly organizations?: Readonly<Record<string, Readonly<Record<string, Given>>>>
 }
 
 /** What the pages call it, and what it is here. Only what is needed is read: other files may be out of this user's reach. */
@@ -65,6 +64,8 @@ async function valuesIn(path: string, wanted: string | undefined): Promise<Reado
   if (id === undefined || org === undefined) throw new Failure(`${path}: there is no such organization`, exits.config)
   const at = (place: unknown, made: string) =>
     resolve(dirname(path), typeof place === 'string' ? place : join(String(file.data), made))
+  // Of two secrets the first takes the other's place.
+  const newest = (given: Given | undefined) => [given].flat()[0]?.file
   const secret = (place: string) => {
     const found = readSecretFile(place, 'the secret')
     // For a PowerShell string in single quotes; the gateway's own secrets hold none.
@@ -76,10 +77,7 @@ async function valuesIn(path: string, wanted: string | undefined): Promise<Reado
     ['gateway.acme.example', String(file.name)],
     ['acme-example.mail.protection.outlook.com', String(org.nextHop?.host)],
     ['acme.example', id],
-    ['what stands in data/acme-tenant.secret', secret(at(org.tenantSecret?.file, 'no-tenant-secret'))],
-    [
-      'what stands in data/acme-loop.secret',
-      secret(at((Array.isArray(org.loopSecret) ? org.loopSecret[0] : org.loopSecret)?.file, `${id}.loop`)),
-    ],
+    ['what stands in data/acme-tenant.secret', secret(at(newest(org.tenantSecret), 'no-tenant-secret'))],
+    ['what stands in data/acme-loop.secret', secret(at(newest(org.loopSecret), `${id}.loop`))],
   ])
 }

@@ -28,20 +28,25 @@ export function ruleOf(reading: Reading, listener: ListenerFile, rule: RuleFile,
     return []
   }
   const ranges = from === undefined ? null : rangesOf(reading, from, at)
-  const secret = rule.tenantSecret ? tenantSecretOf(reading, org) : null
-  if ((from !== undefined && ranges === null) || (rule.tenantSecret && secret === null)) return []
-  if (certificate !== undefined) return certificateRule(reading, listener, certificate, { org, ranges, secret }, at)
+  const secrets = rule.tenantSecret ? tenantSecretsOf(reading, org) : [null]
+  if (from !== undefined && ranges === null) return []
+  if (certificate !== undefined) {
+    const shown = shownOf(reading, listener, certificate, at)
+    return shown === null ? [] : secrets.map((secret) => ({ kind: 'certificate', org, ranges, secret, ...shown }))
+  }
   if (ranges === null) return []
-  return secret === null ? [{ kind: 'range', org, ranges }] : [{ kind: 'tenant', org, ranges, secret }]
+  return secrets.map((secret) => {
+    return secret === null ? { kind: 'range', org, ranges } : { kind: 'tenant', org, ranges, secret }
+  })
 }
 
-function certificateRule(
+/** What a client must show in TLS; null with a fault. */
+function shownOf(
   reading: Reading,
   { tls }: ListenerFile,
   certificate: NonNullable<RuleFile['certificate']>,
-  rest: Pick<Extract<ProofRule, { kind: 'certificate' }>, 'org' | 'ranges' | 'secret'>,
   place: string,
-): ProofRule[] {
+): Pick<Extract<ProofRule, { kind: 'certificate' }>, 'authorities' | 'names'> | null {
   const at = `${place} > certificate`
   if (tls === undefined) reading.faults.push(`${at}: give tls, without which no client can show one`)
   const text = publicOf(reading, certificate.ca, `${at} > ca`)
@@ -50,12 +55,12 @@ function certificateRule(
   try {
     const authorities = blocks.map((block) => new X509Certificate(block))
     const valid = authorities.filter((one) => new Date(one.validTo) > reading.now)
-    if (valid.length > 0) return [{ kind: 'certificate', ...rest, authorities: valid, names }]
+    if (valid.length > 0) return { authorities: valid, names }
     if (text !== '') reading.faults.push(`${at} > ca: ${certificate.ca} holds no PEM certificate that is valid today`)
   } catch {
     reading.faults.push(`${at} > ca: ${certificate.ca} holds a PEM certificate that cannot be read`)
   }
-  return []
+  return null
 }
 
 function rangesOf({ faults }: Reading, from: readonly string[], at: string): BlockList | null {
@@ -65,12 +70,18 @@ function rangesOf({ faults }: Reading, from: readonly string[], at: string): Blo
   return null
 }
 
-function tenantSecretOf(reading: Reading, org: string): string | null {
+/** One, or two while one takes the other's place; none with a fault. */
+function tenantSecretsOf(reading: Reading, org: string): readonly string[] {
   const { faults, file } = reading
   const place = `organizations > ${org} > tenantSecret`
   const given = file.organizations[org]?.tenantSecret
-  const secret = secretOf(reading, given, place)
   if (given === undefined) faults.push(`organizations > ${org} needs a tenantSecret, which a client of it must know`)
-  else if (secret !== null && secret.length < 16) faults.push(`${place}: expected 16 characters or more`)
-  return secret === null || secret.length < 16 ? null : secret
+  const files = given === undefined || Array.isArray(given) ? (given ?? []) : [given]
+  return files.flatMap((one) => {
+    const secret = secretOf(reading, one, place)
+    if (secret === null) return []
+    if (secret.length >= 16) return [secret]
+    faults.push(`${place}: expected 16 characters or more`)
+    return []
+  })
 }

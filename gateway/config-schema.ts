@@ -13,6 +13,11 @@ const Secret = Type.Object(
   { file: Path },
   { ...closed, ...words('{file: path} of a file that only its owner can read') },
 )
+/** Two while one takes the other's place. */
+const Secrets = Type.Union(
+  [Secret, Type.Array(Secret, { minItems: 1, maxItems: 2 })],
+  words('{file: path}, or a list of one or two of them'),
+)
 const Host = Type.String({ minLength: 1, maxLength: 253, ...words('a host name or address') })
 const HostName = Type.String({
   pattern: '^[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$',
@@ -153,12 +158,8 @@ const Organization = Type.Object(
     api: optional(Api),
     dkim: optional(Type.Array(DkimKey, { maxItems: 64, ...words('a list of {domain, selector, key}') })),
     traceKey: optional(Secret),
-    loopSecret: optional(
-      Type.Union([Secret, Type.Array(Secret, { minItems: 1, maxItems: 2 })], {
-        ...words('{file: path}, or a list of one or two of them'),
-      }),
-    ),
-    tenantSecret: optional(Secret),
+    loopSecret: optional(Secrets),
+    tenantSecret: optional(Secrets),
     scanner: optional(Type.Union([Scanner, Type.Literal('none')], words('a scanner with its kind, or none'))),
   },
   { ...closed, ...words('an organization with its name and nextHop') },

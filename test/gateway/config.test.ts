@@ -71,6 +71,22 @@ t.test('a loop secret that is changed stands beside the one before it', (t) => {
   t.end()
 })
 
+t.test('while a tenant secret is changed, either is asked for', (t) => {
+  const file = { file: 'tenant.secret' }
+  const clients = [{ org: 'acme.example', from: ['192.0.2.0/24'], tenantSecret: true }]
+  const given = (tenantSecret: unknown) => ({
+    ...good,
+    organizations: { 'acme.example': { ...good.organizations['acme.example'], tenantSecret } },
+    listeners: [{ host: '127.0.0.1', port: 0, clients }],
+  })
+  const secrets = (config: unknown) =>
+    load(config).listeners[0]?.rules.map((rule) => (rule.kind === 'tenant' ? rule.secret : rule.kind))
+  t.same(secrets(given(file)), ['b'.repeat(24)])
+  t.same(secrets(given([{ file: 'loop.secret' }, { ...file }])), ['a'.repeat(24), 'b'.repeat(24)])
+  t.match(faults(given([{ file: 'short.secret' }, { ...file }])), /tenantSecret: expected 16 characters or more/)
+  t.end()
+})
+
 t.test('a scanner is for all organizations, or for one', (t) => {
   const given = (scanner: unknown, own?: unknown) => ({
     ...good,

@@ -63,6 +63,14 @@ t.test('while a policy is not known the refusal is for now', (t) => {
   t.end()
 })
 
+t.test('while a tenant secret is changed, either proves the one organization', (t) => {
+  const proof = proveClient([tenant(org, 'new secret'), tenant(org, 'old secret')], client)
+  for (const secret of ['new secret', 'old secret'])
+    t.match(proveMessage(proof, header(`Sealpost-Tenant: ${secret}`)), { kind: 'proven', org })
+  t.match(proveMessage(proof, header('Sealpost-Tenant: no secret')), { kind: 'refused', code: 'tenant-secret' })
+  t.end()
+})
+
 t.test('a tenant secret counts alone, whole, and for its own organization', (t) => {
   const proof = proveClient([tenant(org, 'one secret'), tenant(other, 'two secret')], client)
   t.strictSame(proof.proven, [])
