@@ -1,4 +1,4 @@
-import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto'
+import { createCipheriv, createDecipheriv, createSecretKey, randomBytes } from 'node:crypto'
 import { basename, dirname } from 'node:path'
 import { readIfThere } from './durable-file.ts'
 import { madeSecret } from './made-secret.ts'
@@ -29,8 +29,10 @@ export async function loadSpoolKey(path: string, occupied: boolean): Promise<Spo
   return spoolKeyOf(key)
 }
 
-/** `key`: 32 octets. */
-export function spoolKeyOf(key: Uint8Array): SpoolKey {
+/** `octets`: 32. */
+export function spoolKeyOf(octets: Uint8Array): SpoolKey {
+  // Given as octets it would be made into an object for each call, at several times the price.
+  const key = createSecretKey(octets)
   const aad = (name: string) => Buffer.from(`sealpost/spool/v1\n${name}`, 'utf8')
   return {
     wrap(dataKey, name) {
