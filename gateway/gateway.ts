@@ -45,6 +45,7 @@ import { createSealing } from './sealing.ts'
 import { createSigningKeyRing } from './signing-keys.ts'
 import { openSpool, type Spool } from './spool.ts'
 import { openSpoolFolder } from './spool-folder.ts'
+import { spoolLanes } from './spool-lanes.ts'
 import { renderSpool, spoolReasons } from './spool-metrics.ts'
 import { createSystemMail } from './system-mail.ts'
 import { traceCourier, traceKeyServer, traceSealing, traceSpool } from './traced.ts'
@@ -123,13 +124,14 @@ export async function startGateway(config: Config, log: Log, now: () => Date = (
   const organizations = await organizationsOf(config.organizations, secrets, courierOf)
   const carryLimit = Math.min(...[...organizations.values()].map((org) => org.carryLimit))
 
+  const connections = new Map<string, number>(config.organizations.map(({ id, nextHop }) => [id, nextHop.connections]))
   const spooling = await openSpool({
     ...config.spool,
     ...{ host: config.name, organizations, keyServer, copies, providers, keyServerBreaker, metrics, log, now },
     folder: await openSpoolFolder(config.spool),
     leaseMs: config.limits.budgetMs,
-    // The rest of the connections is for clients that wait.
-    lanes: (org) => Math.ceil((config.organizations.find(({ id }) => id === org)?.nextHop.connections ?? 20) * 0.75),
+    // The rest of the connections is for mail whose client waits for the delivery.
+    lanes: (org) => spoolLanes(connections.get(org) ?? 20, metrics.inFlight()),
   })
   spool = spooling
   const preparing = {

@@ -16,6 +16,8 @@ export type Metrics = {
   scanned(verdict: string): void
   /** From the dot to the reply, seconds; begun with the returned function's making, ended by calling it. */
   started(): () => void
+  /** Messages between dot and reply. */
+  inFlight(): number
   /** An outgoing mail that the last look stopped. */
   alarm(): void
   /** Prometheus text format 0.0.4. */
@@ -68,6 +70,7 @@ export function createMetrics(clock: () => number = () => performance.now()): Me
         observe((clock() - begin) / 1000)
       }
     },
+    inFlight: () => inFlight,
     render() {
       return [
         ...family('sealpost_gateway_accepted_total', 'counter', 'Messages whose whole content came in.', [

@@ -1,4 +1,4 @@
-import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto'
+import { createCipheriv, createDecipheriv, createSecretKey, randomBytes } from 'node:crypto'
 import { type FileHandle, open } from 'node:fs/promises'
 import { type SpoolKey, WRAPPED_LENGTH } from './spool-key.ts'
 
@@ -9,7 +9,8 @@ import { type SpoolKey, WRAPPED_LENGTH } from './spool-key.ts'
  */
 
 const MAGIC = Buffer.from('SPSPOOL1', 'latin1')
-const HEAD = MAGIC.length + WRAPPED_LENGTH
+/** Octets before the first record. */
+export const HEAD = MAGIC.length + WRAPPED_LENGTH
 const TAG = 16
 const CIPHER = 'aes-256-gcm'
 /** Plain octets of a record. */
@@ -23,9 +24,10 @@ export type SpoolContent = { readonly meta: unknown; readonly mail: AsyncIterabl
 /** The file's octets, in large pieces. `name` is bound into it: the file cannot be put in the place of another. */
 export async function* encodeSpoolFile(key: SpoolKey, name: string, content: SpoolContent): AsyncGenerator<Uint8Array> {
   const dataKey = randomBytes(32)
+  const secret = createSecretKey(dataKey)
   let records = 0
   const seal = (plain: Uint8Array, last: boolean): Uint8Array => {
-    const cipher = createCipheriv(CIPHER, dataKey, nonce(records++, last))
+    const cipher = createCipheriv(CIPHER, secret, nonce(records++, last))
     const length = Buffer.allocUnsafe(4)
     length.writeUInt32BE(plain.length + TAG)
     return Buffer.concat([length, cipher.update(plain), cipher.final(), cipher.getAuthTag()])
@@ -94,7 +96,7 @@ async function openRecords(file: FileHandle, key: SpoolKey, name: string) {
   }
   const head = await take(HEAD)
   if (!head.subarray(0, MAGIC.length).equals(MAGIC)) throw new Error('this is no file of the spool')
-  const dataKey = key.unwrap(head.subarray(MAGIC.length), name)
+  const secret = createSecretKey(key.unwrap(head.subarray(MAGIC.length), name))
   const { size } = await file.stat()
   let records = 0
   return {
@@ -103,7 +105,7 @@ async function openRecords(file: FileHandle, key: SpoolKey, name: string) {
       if (length < TAG || length > LONGEST) throw new Error('a file of the spool is damaged')
       const sealed = await take(length)
       const last = at === size
-      const decipher = createDecipheriv(CIPHER, dataKey, nonce(records++, last))
+      const decipher = createDecipheriv(CIPHER, secret, nonce(records++, last))
       decipher.setAuthTag(sealed.subarray(length - TAG))
       return { plain: Buffer.concat([decipher.update(sealed.subarray(0, length - TAG)), decipher.final()]), last }
     },

@@ -1,11 +1,12 @@
-import { close, fsync, open, rename, unlink, write } from 'node:fs'
+import { close, fsync, open, rename, write } from 'node:fs'
 import { mkdir, readdir, rm, stat, statfs } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { GatewayError } from './error.ts'
 import type { SpoolEntry, SpoolState } from './spool-entry.ts'
-import { encodeSpoolFile, readSpoolMail, readSpoolMeta, type SpoolContent } from './spool-file.ts'
+import { encodeSpoolFile, HEAD, readSpoolMail, readSpoolMeta, type SpoolContent } from './spool-file.ts'
 import { loadSpoolKey, type SpoolKey } from './spool-key.ts'
+import { createSpoolWriter } from './spool-writer.ts'
 
 /** What lies in the spool: `<id>`, written once, and beside it `<id>.state`, replaced as a whole. All of it encrypted. */
 export type SpoolFolder = {
@@ -19,6 +20,8 @@ export type SpoolFolder = {
   load(): AsyncIterable<Loaded>
   /** Whether the disk has so little room left that no more is taken in. */
   isFull(): Promise<boolean>
+  /** Once what was asked for is done. */
+  close(): Promise<void>
 }
 
 export type Loaded =
@@ -45,7 +48,6 @@ const files = {
   fsync: promisify(fsync),
   close: promisify(close),
   rename: promisify(rename),
-  unlink: promisify(unlink),
 }
 
 /** The folder is made where it is missing, and rid of drafts that a killed process left. */
@@ -57,6 +59,7 @@ export async function openSpoolFolder({ folder, keyFile, reserve }: SpoolFolderO
     (await readdir(folder)).some((name) => ID.test(name)),
   )
   const syncFolder = createFolderSync(folder)
+  const writer = createSpoolWriter({ folder, draft: DRAFT, head: HEAD })
   const noted = new Set<string>()
   for (const name of await readdir(folder)) if (name.endsWith(STATE)) noted.add(name.slice(0, -STATE.length))
   const pathOf = (id: string) => join(folder, checked(id))
@@ -67,15 +70,28 @@ export async function openSpoolFolder({ folder, keyFile, reserve }: SpoolFolderO
     if (looked === null || now - looked.at > LOOK_MS) looked = { at: now, full: hasLess(folder, reserve) }
     return looked.full
   }
-  const put = async (name: string, content: SpoolContent, durable: boolean): Promise<number> => {
+  const putLarge = async (name: string, pieces: AsyncIterable<Uint8Array>): Promise<number> => {
     const draft = join(folder, `${DRAFT}${name}`)
     try {
-      const size = await writeWhole(draft, encodeSpoolFile(key, name, content), durable)
+      const size = await writeWhole(draft, pieces)
       await files.rename(draft, join(folder, name))
-      if (durable) await syncFolder()
+      await syncFolder()
       return size
     } catch (error) {
       await rm(draft, { force: true })
+      throw error
+    }
+  }
+  const put = async (name: string, content: SpoolContent, durable: boolean): Promise<number> => {
+    const pieces = encodeSpoolFile(key, name, content)
+    try {
+      const [first, second] = [await pieces.next(), await pieces.next()]
+      const read = [first, second].flatMap((one) => (one.done === true ? [] : [one.value]))
+      const [only, more] = read
+      if (only === undefined || more !== undefined) return await putLarge(name, following(read, pieces))
+      await writer.write({ name, octets: only, durable })
+      return only.length
+    } catch (error) {
       throw isNoSpace(error) ? new GatewayError('disk-full', { cause: error }) : error
     }
   }
@@ -94,10 +110,11 @@ export async function openSpoolFolder({ folder, keyFile, reserve }: SpoolFolderO
     mail: (id) => readSpoolMail(key, id, pathOf(id)),
     async remove(id) {
       // In this order: a state without its mail is nothing, a mail without its state is one that was never tried.
-      await removeIfThere(pathOf(id))
-      if (noted.delete(id)) await removeIfThere(`${pathOf(id)}${STATE}`)
+      await writer.remove(checked(id))
+      if (noted.delete(id)) await writer.remove(`${id}${STATE}`)
     },
     load: () => loadAll(folder, key),
+    close: () => writer.close(),
   }
 }
 
@@ -124,8 +141,8 @@ async function* loadAll(folder: string, key: SpoolKey): AsyncGenerator<Loaded> {
       )
       yield { kind: 'entry', entry, state, size: (await stat(path)).size }
     } catch (cause) {
-      // Delivered meanwhile.
-      if (!isMissing(cause)) yield { kind: 'damaged', id, cause }
+      // Delivered meanwhile, and something else may be in the file by now.
+      if (await isThere(path)) yield { kind: 'damaged', id, cause }
     }
   }
 }
@@ -136,8 +153,13 @@ function checked(id: string): string {
   return id
 }
 
-/** Plain descriptors: a file handle costs about twice as much, and this runs once a message. */
-async function writeWhole(path: string, pieces: AsyncIterable<Uint8Array>, durable: boolean): Promise<number> {
+async function* following(read: readonly Uint8Array[], rest: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  yield* read
+  yield* rest
+}
+
+/** Plain descriptors: a file handle costs about twice as much. */
+async function writeWhole(path: string, pieces: AsyncIterable<Uint8Array>): Promise<number> {
   const file = await files.open(path, 'wx', 0o600)
   let size = 0
   try {
@@ -148,7 +170,7 @@ async function writeWhole(path: string, pieces: AsyncIterable<Uint8Array>, durab
       }
       size += piece.length
     }
-    if (durable) await files.fsync(file)
+    await files.fsync(file)
   } finally {
     await files.close(file)
   }
@@ -178,17 +200,16 @@ function createFolderSync(folder: string): () => Promise<void> {
   }
 }
 
-async function removeIfThere(path: string): Promise<void> {
-  try {
-    await files.unlink(path)
-  } catch (error) {
-    if (!isMissing(error)) throw error
-  }
-}
-
 async function hasLess(folder: string, octets: number): Promise<boolean> {
   const { bavail, bsize } = await statfs(folder)
   return bavail * bsize < octets
+}
+
+async function isThere(path: string): Promise<boolean> {
+  return stat(path).then(
+    () => true,
+    (error: unknown) => !isMissing(error),
+  )
 }
 
 function isMissing(error: unknown): boolean {

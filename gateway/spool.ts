@@ -374,6 +374,7 @@ export async function openSpool(parts: SpoolParts): Promise<Spool> {
       await ended
       clearTimeout(grace)
       stopping.abort()
+      await folder.close()
     },
   }
 }
