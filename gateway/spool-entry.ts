@@ -56,6 +56,11 @@ export type SpoolState = {
   readonly waiting: readonly Waiting[]
 }
 
+/** A recipient's address as the client wrote it. */
+export function mailboxOf(entry: SpoolEntry, address: Address): string {
+  return entry.recipients.find((one) => one.address === address)?.mailbox ?? address
+}
+
 /** 22 hex digits; never taken for an option on a command line. */
 export function newSpoolId(): string {
   return randomBytes(11).toString('hex')

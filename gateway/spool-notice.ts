@@ -23,6 +23,15 @@ export type NoticeOptions = {
   readonly now: Date
 }
 
+/** Puts a notice to the sender into the spool, where one is wished; gives its id, durable then, or null. */
+export type TellSender = (
+  subject: Subject,
+  org: Organization,
+  action: ReportAction,
+  results: readonly RecipientResult[],
+  until?: Date,
+) => Promise<string | null>
+
 export type SpoolNotice = { readonly entry: SpoolEntry; readonly mail: OutgoingMail }
 
 /** Who wishes to hear of one of these is told. RFC 3461 knows of no mail that is held: it is late, and may fail. */
