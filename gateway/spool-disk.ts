@@ -56,15 +56,17 @@ export type SpoolDiskOptions = {
 const CREATE = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL
 /**
  * Files of delivered mail that new mail is written into: making an inode and freeing it costs a file system several times what filling it does.
- * So many, none larger.
+ * Octets of one, and of all of them, in whole blocks.
  */
-const SPARES = { most: 256, octets: 64 * 1024 }
-const TIDIED_AT_ONCE = 8
+const SPARES = { one: 64 * 1024, all: 16 * 1024 * 1024 }
+const BLOCK = 4096
+const TIDIED_AT_ONCE = 16
 /** From so many on it is worth an fsync of the folder to keep what is removed without anything being written. */
 const WORTH_KEEPING = 4
 
 /** A file on its way to its name. */
 type Draft = FileToWrite & { path: string; descriptor: number | null; fault: DiskFault | null }
+type Spare = { readonly path: string; readonly octets: number }
 const fsyncOf = promisify(fsync)
 
 /**
@@ -73,7 +75,9 @@ const fsyncOf = promisify(fsync)
  * cut leaves, no name ever leads to the octets of another.
  */
 export function createSpoolDisk({ folder, draft: prefix, head }: SpoolDiskOptions): SpoolDisk {
-  const spares: string[] = []
+  const spares: Spare[] = []
+  /** Of all spares. */
+  let octetsKept = 0
   let drafts = 0
   const pathOf = (name: string) => join(folder, name)
   // A thread that died may have left some.
@@ -82,7 +86,8 @@ export function createSpoolDisk({ folder, draft: prefix, head }: SpoolDiskOption
 
   function write(draft: Draft): void {
     const spare = spares.pop()
-    draft.path = spare ?? newPath()
+    octetsKept -= spare?.octets ?? 0
+    draft.path = spare?.path ?? newPath()
     const { octets } = draft
     const file = openSync(draft.path, spare === undefined ? CREATE : constants.O_WRONLY, 0o600)
     draft.descriptor = file
@@ -101,15 +106,16 @@ export function createSpoolDisk({ folder, draft: prefix, head }: SpoolDiskOption
     closeSync(descriptor)
   }
 
-  /** The new path of what is kept for further use. */
-  function remove(name: string, keeps: boolean): string | null {
+  /** What is kept of it for further use, if it has no more octets than `most`. */
+  function remove(name: string, most: number): Spare | null {
     const path = pathOf(name)
-    if (!keeps || statSync(path).size > SPARES.octets) {
+    const octets = most <= 0 ? 0 : Math.ceil(statSync(path).size / BLOCK) * BLOCK
+    if (octets === 0 || octets > Math.min(most, SPARES.one)) {
       unlinkSync(path)
       return null
     }
-    const spare = newPath()
-    renameSync(path, spare)
+    const spare = { path: newPath(), octets }
+    renameSync(path, spare.path)
     return spare
   }
 
@@ -123,11 +129,14 @@ export function createSpoolDisk({ folder, draft: prefix, head }: SpoolDiskOption
   }
 
   /** What is kept goes into `kept`. */
-  function removeAll(names: readonly string[], most: number, kept: string[]): (DiskFault | null)[] {
+  function removeAll(names: readonly string[], most: number, kept: Spare[]): (DiskFault | null)[] {
+    let left = most
     return names.map((name) => {
       const fault = attempt(() => {
-        const spare = remove(name, kept.length < most)
-        if (spare !== null) kept.push(spare)
+        const spare = remove(name, left)
+        if (spare === null) return
+        kept.push(spare)
+        left -= spare.octets
       })
       return fault?.code === 'ENOENT' ? null : fault
     })
@@ -144,14 +153,21 @@ export function createSpoolDisk({ folder, draft: prefix, head }: SpoolDiskOption
   }
 
   /** Once the folder is on the disk; a file that cannot be spoilt goes. */
-  function keep(path: string): void {
-    if (attempt(() => spoil(path)) === null) spares.push(path)
-    else attempt(() => unlinkSync(path))
+  function keep(spare: Spare): void {
+    if (attempt(() => spoil(spare.path)) !== null) {
+      attempt(() => unlinkSync(spare.path))
+      return
+    }
+    spares.push(spare)
+    octetsKept += spare.octets
   }
 
   /** Gives room back. True once there is nothing to give. */
   function tidy(most: number): boolean {
-    for (const path of spares.splice(0, most)) attempt(() => unlinkSync(path))
+    for (const { path, octets } of spares.splice(0, most)) {
+      octetsKept -= octets
+      attempt(() => unlinkSync(path))
+    }
     return spares.length === 0
   }
 
@@ -162,14 +178,14 @@ export function createSpoolDisk({ folder, draft: prefix, head }: SpoolDiskOption
       await Promise.all(drafts.map(sync))
       for (const draft of drafts) draft.fault ??= attempt(() => renameSync(draft.path, pathOf(draft.name)))
       const durable = drafts.filter((draft) => draft.durable && draft.fault === null)
-      const kept: string[] = []
+      const kept: Spare[] = []
       const syncs = durable.length > 0 || removed.length >= WORTH_KEEPING
       // Without an fsync of the folder nothing could be written into them.
-      const faults = removeAll(removed, syncs ? SPARES.most - spares.length : 0, kept)
+      const faults = removeAll(removed, syncs ? SPARES.all - octetsKept : 0, kept)
       const unsynced = durable.length > 0 || kept.length > 0 ? attempt(syncFolder) : null
-      for (const path of kept) {
-        if (unsynced === null) keep(path)
-        else attempt(() => unlinkSync(path))
+      for (const spare of kept) {
+        if (unsynced === null) keep(spare)
+        else attempt(() => unlinkSync(spare.path))
       }
       for (const draft of unsynced === null ? [] : durable) {
         // Nobody knows whether it would be there after a power cut.

@@ -4,7 +4,7 @@ import { createSpoolDisk, type SpoolDiskOptions, type SpoolOrder } from './spool
 /** The thread that writes the spool, so that a slow disk holds up nothing else: takes orders one at a time, and answers each; null ends it. */
 
 /** How long files are kept for further use while nothing comes in, milliseconds; then they go a few at a time. */
-const REST_MS = 5_000
+const REST_MS = 30_000
 const TIDY_MS = 50
 
 // Given by the one who starts this thread.
