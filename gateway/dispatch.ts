@@ -1,17 +1,14 @@
-import type { IssuedEnvelope, IssueRequest, IssueResult } from '../protocol/gateway-api.ts'
-import type { Policy } from '../rulebook/index.ts'
 import type { Tracer } from '../telemetry/tracer.ts'
 import type { composeBounce } from './bounce.ts'
 import type { Composer } from './compose.ts'
+import { conclude } from './conclusion.ts'
 import type { Copies } from './copies.ts'
-import { type DeliveryParts, keep, record, type Shipment, ship, type Voyage } from './delivery.ts'
-import { wants, wishesOf } from './dsn.ts'
+import { type DeliveryParts, keep, type Shipment, ship, type Voyage } from './delivery.ts'
 import type { Egress } from './egress.ts'
 import { type Answer, answerTo, GatewayError } from './error.ts'
-import { readFacts } from './facts.ts'
-import type { HeaderField } from './header.ts'
 import type { Holds } from './holds.ts'
 import type { Intake } from './intake.ts'
+import { issue, type Special, type Work } from './issuing.ts'
 import type { KeyServer } from './key-server.ts'
 import { recogniseHandled } from './loop.ts'
 import type { Organization } from './organization.ts'
@@ -19,17 +16,13 @@ import { withSubject } from './outgoing-header.ts'
 import type { PolicyCache } from './policy-cache.ts'
 import { createPreparation, type Preparation } from './preparation.ts'
 import type { Accept } from './reception.ts'
-import { type Group, type Observed, passedAs, type Refusal, type Route, route } from './routing.ts'
-import { safeDomains } from './safe-domains.ts'
-import { NOT_SCANNED, type Scan } from './scan.ts'
+import type { Refusal } from './routing.ts'
+import { NOT_SCANNED } from './scan.ts'
 import { scanned } from './scanning.ts'
 import type { Sealing } from './sealing.ts'
 import type { Spool } from './spool.ts'
-import { subjectOf } from './spool-notice.ts'
 import type { SystemMail } from './system-mail.ts'
-import { emptyTally, noteState, settle } from './tally.ts'
-import { messageDigest, retryKey } from './trace.ts'
-import { fatesOf } from './traced.ts'
+import { emptyTally, noteState } from './tally.ts'
 
 export type DispatchParts = DeliveryParts & {
   /** Our own name. */
@@ -49,17 +42,8 @@ export type DispatchParts = DeliveryParts & {
   readonly now: () => Date
 }
 
-/** What the message is, when it is not one for the rules: then it is passed on as this. */
-type Special = { readonly rule: string; readonly fields?: readonly HeaderField[]; readonly preparation?: Preparation }
-/** What was found out before any rule was asked. */
-type Known = { readonly special: Special | null; readonly scan: Scan }
-type Work = { readonly group: Group; readonly envelope: IssuedEnvelope }
-
 /** Who delivers: this attempt, before the client is answered; or the spool, afterwards. */
 export type DeliveryMode = 'inline' | 'spool'
-
-/** How often a verdict is taken again because the policy changed meanwhile. */
-const ATTEMPTS = 3
 
 /**
  * DESIGN, life of a message, steps 2 to 8. The order is the point: verdict, issue, seal, compose, confirm, deliver, durable outcome, and
@@ -113,93 +97,6 @@ async function recognise(
   return handled === null ? null : { rule: 'handled', preparation: preparation.withHandled(handled) }
 }
 
-type Decided =
-  | { readonly kind: 'send'; readonly works: readonly Work[] }
-  | { readonly kind: 'refuse'; readonly refusals: readonly [Refusal, ...Refusal[]] }
-
-/** The verdicts, recorded by the key server under a policy that is active there. */
-async function issue(
-  parts: DispatchParts,
-  org: Organization,
-  intake: Intake,
-  { special, scan }: Known,
-  deadline: AbortSignal,
-): Promise<Decided> {
-  for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
-    const policy = parts.policies.get(org.id) ?? (await parts.policies.refresh(org.id))
-    if (policy === null) throw new GatewayError('policy')
-    const routed = await parts.tracer.within('decide', { org: org.id }, async (span) => {
-      const decided = await decide(org, policy, intake, { special, scan }, deadline)
-      if (parts.tracer.on) span.note(fatesOf(decided))
-      return decided
-    })
-    const fates = routed.kind === 'send' ? routed.groups : routed.refusals.map(refusedGroup)
-    const results = await Promise.all(
-      fates.map((fate) => parts.keyServer.issue(requestOf(org, intake, policy.hash, fate))),
-    )
-    if (results.some((result) => result.kind === 'refused' && result.code === 'policy-not-active')) {
-      await parts.policies.refresh(org.id)
-      continue
-    }
-    const envelopes = results.map(envelopesOf)
-    tellObserved(parts, intake, routed.observed)
-    if (routed.kind === 'refuse') return routed
-    const works = routed.groups.flatMap((group, index) =>
-      (envelopes[index] ?? []).map((envelope): Work => ({ group, envelope })),
-    )
-    return { kind: 'send', works }
-  }
-  throw new GatewayError('policy', { message: 'the policy changed again and again while the message was decided' })
-}
-
-/** What is not one for the rules goes to all as it is. */
-async function decide(
-  org: Organization,
-  policy: Policy,
-  intake: Intake,
-  { special, scan }: Known,
-  deadline: AbortSignal,
-): Promise<Route> {
-  const facts = await readFacts(intake.content, intake.sender, policy, { scan, deadline })
-  if (special === null) {
-    const safe = policy.readsRecipientTls ? await safeDomains(org.courier, intake.recipients, deadline) : undefined
-    return route(policy, facts, intake, safe)
-  }
-  return { kind: 'send', groups: [passedAs(special.rule, intake.recipients, policy.sealing.notice)], observed: [] }
-}
-
-function tellObserved({ metrics, log }: DispatchParts, intake: Intake, observed: readonly Observed[]): void {
-  for (const { rule, would, recipients } of observed) {
-    metrics.observed(intake.org, rule, recipients)
-    log.info('a rule only observed', { org: intake.org, intake: intake.id, rule, would, recipients })
-  }
-}
-
-type Fate = Pick<Group, 'rule' | 'terms' | 'hold' | 'recipients'> & { readonly verdict: IssueRequest['verdict'] }
-
-function refusedGroup(refusal: Refusal): Fate {
-  return { verdict: 'refuse', rule: refusal.rule, terms: null, hold: null, recipients: refusal.recipients }
-}
-
-function requestOf(org: Organization, intake: Intake, policyHash: string, fate: Fate): IssueRequest {
-  return {
-    org: org.id,
-    policyHash,
-    verdict: fate.verdict,
-    rule: fate.rule,
-    sender: intake.sender?.address ?? null,
-    ...(fate.terms === null ? {} : { terms: fate.terms }),
-    ...(fate.hold === null ? {} : { holdSeconds: fate.hold.seconds }),
-    messageDigest: messageDigest(intake, org.traceKey),
-    recipients: fate.recipients.map(({ address }) => ({ address, retryKey: retryKey(intake, address, org.traceKey) })),
-  }
-}
-
-function envelopesOf(result: IssueResult): readonly IssuedEnvelope[] {
-  if (result.kind === 'issued') return result.envelopes
-  throw new GatewayError('key-server', { message: `issue: ${result.code}` })
-}
-
 /** The rule's own sentence. All recipients are refused with the one, so that the sender decides anew for the whole message. */
 function refuse(parts: DispatchParts, intake: Intake, refusals: readonly [Refusal, ...Refusal[]]): Answer {
   const [{ rule, because, recipients, as = 'refused-by-rule' }] = refusals
@@ -240,77 +137,5 @@ async function deliverEnvelope(
     else await ship(parts, voyage, shipment, deadline)
   } finally {
     await prepared.dispose()
-  }
-}
-
-/** The bounce, the outcomes that waited for it, and the reply. */
-async function conclude(parts: DispatchParts, voyage: Voyage, deadline: AbortSignal): Promise<Answer> {
-  const { org, intake, tally } = voyage
-  const settlement = settle(tally, intake.id)
-  const recordFailed = (outcome: 'failed' | 'deferred') =>
-    Promise.all(tally.failed.map(({ id, recipient, result }) => record(parts, org, id, recipient, result, outcome)))
-  if (settlement.kind === 'again') {
-    await recordFailed('deferred')
-    return settlement.answer
-  }
-  if (settlement.kind === 'done' && settlement.bounce && intake.sender !== null) {
-    const told = await bounce(parts, voyage, deadline)
-    if (!told) {
-      await recordFailed('deferred')
-      return answerTo(new GatewayError('provider'), intake.id)
-    }
-  }
-  await recordFailed('failed')
-  await tellSent(parts, voyage)
-  return settlement.answer
-}
-
-/** RFC 3461 5.2.2: who wished to hear of success hears from us where the next hop will not say it. */
-async function tellSent(parts: DispatchParts, { org, intake, outside, tally }: Voyage): Promise<void> {
-  if (!intake.recipients.some(({ notify }) => wants(notify, 'SUCCESS'))) return
-  if (tally.sent.length === 0 || org.courier.capabilities()?.dsn === true) return
-  try {
-    const results = tally.sent.map(({ result }) => result).filter(({ dsn }) => dsn !== true)
-    if (results.length === 0) return
-    await parts.spool.tell(subjectOf(intake, outside), org, 'relayed', results)
-  } catch (cause) {
-    parts.log.warn('a success was not told', { org: org.id, intake: intake.id, cause })
-  }
-}
-
-/** True once the next hop or the spool has the bounce, or it is refused for good: nobody can be told then, and trying again changes nothing. */
-async function bounce(
-  parts: DispatchParts,
-  { org, intake, outside, tally }: Voyage,
-  signal: AbortSignal,
-): Promise<boolean> {
-  const failed = tally.failed.filter(({ recipient }) => wants(recipient.notify, 'FAILURE')).map(({ result }) => result)
-  if (intake.sender === null || failed.length === 0) return true
-  const mail = parts.composeBounce({
-    org: org.id,
-    organization: org.name,
-    host: parts.host,
-    sender: intake.sender.mailbox,
-    failed,
-    wishes: wishesOf(intake.wish, intake.recipients),
-    fields: outside,
-    stamp: null,
-    nextHop: org.nextHop,
-    arrivedAt: intake.receivedAt,
-    now: parts.now(),
-  })
-  const report = await org.courier.deliver({ ...mail, signal })
-  const [result] = report.results
-  if (result?.outcome === 'sent') return true
-  if (result?.outcome === 'failed') {
-    parts.log.warn('bounce refused', { org: org.id, incident: intake.id, code: result.code })
-    return true
-  }
-  try {
-    await parts.spool.tell(subjectOf(intake, outside), org, 'failed', failed)
-    return true
-  } catch (cause) {
-    parts.log.warn('a bounce could not be kept', { org: org.id, incident: intake.id, cause })
-    return false
   }
 }
