@@ -41,6 +41,25 @@ t.test('a listener that spools says 250 at once, and the mail goes on when the p
   t.strictSame(await readdir(join(office.data, 'spool')), [])
 })
 
+t.test('while clients keep coming, what came before leaves', async (t) => {
+  const office = await openSpooling(t)
+  let [begun, taken] = [0, 0]
+  let over = false
+  const clients = Array.from({ length: 8 }, async () => {
+    while (!over) {
+      begun += 1
+      const to = `c${begun}@example.org`
+      if ((await office.send(anna, [to], letter(to))).startsWith('250')) taken += 1
+    }
+  })
+  await until('many are taken', () => taken >= 60)
+  t.ok(office.mails.length >= 10, `${office.mails.length} of ${taken} have left`)
+  over = true
+  await Promise.all(clients)
+  await until('all have left', () => office.mails.length === taken)
+  t.equal(new Set(office.mails.map(({ to }) => `${to}`)).size, taken, 'each once')
+})
+
 t.test('a client that tries again what lies in the spool gets its 250, and nobody a second mail', async (t) => {
   const office = await openSpooling(t)
   office.refuse = () => 451
