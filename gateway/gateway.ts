@@ -9,14 +9,11 @@ import { composeBounce } from './bounce.ts'
 import { createBreaker } from './breaker.ts'
 import { createChanges } from './changes.ts'
 import { createComposer } from './compose.ts'
-import type { Config, OrganizationConfig } from './config.ts'
+import type { Config } from './config.ts'
 import { createFolderCopies } from './copies.ts'
 import { createCopiesServer } from './copies-http.ts'
-import type { Courier } from './courier.ts'
-import { createApiCourier } from './courier-api.ts'
-import { createSmtpCourier, nextHopOf } from './courier-smtp.ts'
+import { nextHopOf } from './courier-smtp.ts'
 import { createDispatch } from './dispatch.ts'
-import { signingCourier } from './dkim.ts'
 import { createEgress } from './egress.ts'
 import { holdPlaceIn, openHoldFolder } from './hold-folder.ts'
 import { holdReasons, renderHolds } from './hold-metrics.ts'
@@ -25,21 +22,19 @@ import { createKeyServer } from './key-server.ts'
 import { createLimits } from './limits.ts'
 import { createListeners, type Wanted } from './listeners.ts'
 import type { Log } from './log.ts'
-import { madeSecret } from './made-secret.ts'
 import { createMetrics } from './metrics.ts'
 import { createMtlsClient } from './mtls-client.ts'
-import { openMxDelivery } from './mx-delivery.ts'
 import { loadNoticeTemplates } from './notice-template.ts'
 import { createOffers } from './offers.ts'
 import { createOpsServer } from './ops.ts'
 import type { Organization } from './organization.ts'
+import { openOrganizations } from './organizations.ts'
 import { keepOutcomes } from './outcome-keeper.ts'
 import { createPolicyCache } from './policy-cache.ts'
 import { startPolling } from './polling.ts'
 import { createProviderAccounts } from './provider-accounts.ts'
 import { openQueueControl, type QueueControl } from './queue-control.ts'
 import { createRoom } from './room.ts'
-import { createScanner } from './scanner.ts'
 import { greetScanners } from './scanning.ts'
 import { createSealing } from './sealing.ts'
 import { createSigningKeyRing } from './signing-keys.ts'
@@ -48,8 +43,8 @@ import { openSpoolFolder } from './spool-folder.ts'
 import { spoolLanes } from './spool-lanes.ts'
 import { renderSpool, spoolReasons } from './spool-metrics.ts'
 import { createSystemMail } from './system-mail.ts'
-import { traceCourier, traceKeyServer, traceSealing, traceSpool } from './traced.ts'
-import { watchClient, watchCourier } from './watched.ts'
+import { traceKeyServer, traceSealing, traceSpool } from './traced.ts'
+import { watchClient } from './watched.ts'
 
 export type Gateway = {
   /** What listens where, by name. */
@@ -102,26 +97,12 @@ export async function startGateway(config: Config, log: Log, now: () => Date = (
       log.error('the last look stopped a mail', { incident: violation.incident, cause: violation })
     },
   })
-  const secrets = await folderOf('secrets')
-  const courierOf = async ({ id, nextHop, dkim, api }: OrganizationConfig) => {
-    const { budgetMs } = config.limits
-    const domains = () => policies.get(id)?.domains ?? null
-    const bySmtp =
-      nextHop.kind === 'mx'
-        ? await openMxDelivery({
-            ...{ config: nextHop, budgetMs, domains: () => domains() ?? [], log },
-            file: join(await folderOf('mta-sts'), `${id}.json`),
-          })
-        : createSmtpCourier({ ...nextHop, budgetMs })
-    const parts = { org: id, keys: dkim.keys, domains, egress, log }
-    const courier = dkim.signs ? await signingCourier(bySmtp, parts) : bySmtp
-    const beside = { otherwise: courier, budgetMs, org: id, metrics, log }
-    const way = api === null ? courier : await createApiCourier(api, beside)
-    // With delivery by MX no one domain that is away stands for all the others.
-    const watched = nextHop.kind === 'mx' ? way : watchCourier(way, providers.get(id) ?? createBreaker(BREAKER))
-    return traceCourier(watched, id, tracer)
+  const organizationParts = {
+    ...{ data: config.data, budgetMs: config.limits.budgetMs, egress, metrics, tracer, log },
+    domainsOf: (org: Organization['id']) => policies.get(org)?.domains ?? null,
+    breakerOf: (org: Organization['id']) => providers.get(org) ?? createBreaker(BREAKER),
   }
-  const organizations = await organizationsOf(config.organizations, secrets, courierOf)
+  const organizations = await openOrganizations(config.organizations, organizationParts)
   const carryLimit = Math.min(...[...organizations.values()].map((org) => org.carryLimit))
 
   const connections = new Map<string, number>(config.organizations.map(({ id, nextHop }) => [id, nextHop.connections]))
@@ -170,7 +151,7 @@ export async function startGateway(config: Config, log: Log, now: () => Date = (
 
   const limits = createLimits(config.limits.rates)
   const wantedOf = (current: Config): Wanted[] => {
-    const domainsOf = (org: Organization['id']) => policies.get(org)?.domains ?? null
+    const { domainsOf } = organizationParts
     const { received, dataMs, budgetMs, size } = current.limits
     const offers = createOffers({ organizations, policyOf: (org) => policies.get(org), sizeLimit: size })
     const shared = { host: config.name, room, folder: scratch, domainsOf, limits, offers, log, metrics, tracer, now }
@@ -244,7 +225,7 @@ export async function startGateway(config: Config, log: Log, now: () => Date = (
           running.organizations.find(({ id }) => id === org.id),
         ),
     )
-    const renewed = await organizationsOf(changed, secrets, courierOf)
+    const renewed = await openOrganizations(changed, organizationParts)
     try {
       await listeners.follow(wantedOf(next))
     } catch (error) {
@@ -275,31 +256,6 @@ const SIGN_IN_MS = 20_000
 
 /** So many failures in a row, and clients are told at MAIL; in so many milliseconds one may find out. */
 const BREAKER = { failures: 3, probeMs: 1_000 }
-
-async function organizationsOf(
-  configured: readonly OrganizationConfig[],
-  folder: string,
-  courierOf: (org: OrganizationConfig) => Promise<Courier>,
-): Promise<Map<Organization['id'], Organization>> {
-  const organizations = new Map<Organization['id'], Organization>()
-  for (const org of configured) {
-    const { id, name, traceKey, loopSecret, otherLoopSecret, nextHop, microsoft, carryLimit, scanner } = org
-    organizations.set(id, {
-      id,
-      name,
-      traceKey: Buffer.from(traceKey ?? (await madeSecret(folder, `${id}.trace`))),
-      loopSecret: loopSecret ?? (await madeSecret(folder, `${id}.loop`)),
-      otherLoopSecret,
-      courier: await courierOf(org),
-      scanner: scanner === null ? null : createScanner(scanner),
-      // Where mail goes to each domain's own servers, an answer names the one that gave it.
-      nextHop: nextHop.kind === 'mx' ? nextHop.helo : nextHop.host,
-      towardsMicrosoft: microsoft,
-      carryLimit,
-    })
-  }
-  return organizations
-}
 
 function reasonsOf(
   keyServer: { reachable(): boolean },
