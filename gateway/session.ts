@@ -15,6 +15,7 @@ import { authoritiesOf, type Proof, type ProofRule, proveClient, proveSender } f
 import { type Envelope, type Reception, receive } from './reception.ts'
 import { createSignIns, type SignIns } from './sign-ins.ts'
 import type { DataStream, StrictSession } from './smtp-connection.ts'
+import { isAscii } from './smtp-path.ts'
 import { newId } from './trace.ts'
 
 export type SessionParts = Reception & {
@@ -291,8 +292,4 @@ function unique(recipients: readonly IntakeRecipient[]): IntakeRecipient[] {
 /** RFC 3848, and RFC 6531 4.3 for SMTPUTF8. */
 function protocolOf(session: SMTPServerSession, utf8: boolean): string {
   return utf8 ? session.transmissionType.replace('ESMTP', 'UTF8SMTP') : session.transmissionType
-}
-
-function isAscii(text: string): boolean {
-  return !/[^\x20-\x7e]/.test(text)
 }
