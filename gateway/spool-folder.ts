@@ -50,18 +50,25 @@ const files = {
   rename: promisify(rename),
 }
 
-/** The folder is made where it is missing, and rid of drafts that a killed process left. */
+/** The folder is made where it is missing, and rid of drafts and states that a killed process left. */
 export async function openSpoolFolder({ folder, keyFile, reserve }: SpoolFolderOptions): Promise<SpoolFolder> {
   await mkdir(folder, { recursive: true, mode: 0o700 })
   for (const name of await readdir(folder)) if (name.startsWith(DRAFT)) await rm(join(folder, name), { force: true })
+  const names = new Set(await readdir(folder))
   const key = await loadSpoolKey(
     keyFile,
-    (await readdir(folder)).some((name) => ID.test(name)),
+    [...names].some((name) => ID.test(name)),
   )
   const syncFolder = createFolderSync(folder)
   const writer = createSpoolWriter({ folder, draft: DRAFT, head: HEAD })
   const noted = new Set<string>()
-  for (const name of await readdir(folder)) if (name.endsWith(STATE)) noted.add(name.slice(0, -STATE.length))
+  for (const name of names) {
+    if (!name.endsWith(STATE)) continue
+    const id = name.slice(0, -STATE.length)
+    if (names.has(id)) noted.add(id)
+    // Its mail went, and the process was killed before this did.
+    else await rm(join(folder, name), { force: true })
+  }
   const pathOf = (id: string) => join(folder, checked(id))
   let looked: { readonly at: number; readonly full: Promise<boolean> } | null = null
 

@@ -82,8 +82,9 @@ t.test('an entry is there as a whole or not at all', async (t) => {
     t.notMatch((await readFile(join(options.folder, name))).toString('latin1'), /whole|bob@|an intake/)
   }
   await writeFile(join(options.folder, '.draft-left'), 'by a killed process')
+  await writeFile(join(options.folder, `${'0'.repeat(22)}.state`), 'of a mail that went')
   const again = await openSpoolFolder(options)
-  t.notOk((await readdir(options.folder)).includes('.draft-left'))
+  t.same((await readdir(options.folder)).toSorted(), [entry.id, `${entry.id}.state`])
   for await (const loaded of again.load()) t.match(loaded, { kind: 'entry', entry, state: { attempts: 3 } })
   t.equal(`${await whole(again.mail(entry.id))}`, 'whole')
   await unlink(options.keyFile)
