@@ -61,7 +61,7 @@ async function sayEnvelope(open: Open, delivery: Delivery, resetFirst: boolean, 
   const { command } = open.timeouts
   const mail = mailCommand(open.client, delivery)
   const rcpts = delivery.recipients.map((recipient) => rcptCommand(open.client, delivery, recipient))
-  if (wire.unasked() !== null) throw stray(wire)
+  if (wire.unasked() !== null || wire.hasBegun()) throw stray(wire)
   if (capabilities.pipelining)
     await wire.write(`${resetFirst ? 'RSET\r\n' : ''}${mail}${rcpts.join('')}DATA\r\n`, command)
   else if (resetFirst) await wire.write('RSET\r\n', command)
@@ -146,6 +146,8 @@ async function sendContent(wire: Wire, delivery: Delivery, timeouts: PhaseTimeou
     }
     const early = wire.unasked()
     if (early !== null) return refusedEarly(wire, early, false)
+    // Its end would come behind our dot, and be taken for the answer to that.
+    if (wire.hasBegun()) return tooEarly(wire, false)
     const end = stuffing.end()
     pieces.push(end)
     dotted = true
@@ -164,8 +166,12 @@ async function sendContent(wire: Wire, delivery: Delivery, timeouts: PhaseTimeou
 
 /** Only the words of a refusal count: a 250 for content that had not ended means nothing, and before our dot nothing was delivered. */
 function refusedEarly(wire: Wire, reply: Reply, dotted: boolean): Answer {
+  const answer = tooEarly(wire, dotted)
+  return reply.code >= 400 ? { kind: 'reply', reply } : answer
+}
+
+function tooEarly(wire: Wire, dotted: boolean): Answer {
   wire.destroy('the next hop answered before the content had ended')
-  if (reply.code >= 400) return { kind: 'reply', reply }
   return { kind: dotted ? 'lost' : 'cut', reason: 'the next hop answered too early' }
 }
 

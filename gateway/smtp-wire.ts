@@ -13,6 +13,8 @@ export type Wire = {
   reply(timeoutMs: number): Promise<Reply>
   /** A reply that came although none was awaited, else null. */
   unasked(): Reply | null
+  /** Whether a part of a reply is here; where none is awaited, nobody has asked for it. */
+  hasBegun(): boolean
   /** Resolves when more may be written; rejects as `reply` does. */
   write(octets: Uint8Array | string, timeoutMs: number): Promise<void>
   /** TLS from here on. Rejects if anything came in clear behind the answer to STARTTLS. */
@@ -106,6 +108,7 @@ function createWire(first: Socket): Wire {
       return fault === null && !socket.destroyed
     },
     unasked: () => replies.shift() ?? null,
+    hasBegun: () => !reader.empty(),
     reply(timeoutMs) {
       const early = replies.shift()
       if (early !== undefined) return Promise.resolve(early)
