@@ -171,7 +171,11 @@ t.test('the doctor says how many days it has left, and whether it is for clients
       tls: { ...verify, own: { cert, key: '' } },
     }
     const keyServer = { certificate: own.cert, ca: authority.pem, url: 'https://keys.acme.example' }
-    const config = { listeners: [], organizations: [{ id: 'acme.example', nextHop, api: null }], keyServer } as unknown as Config
+    const config = {
+      listeners: [],
+      organizations: [{ id: 'acme.example', nextHop, api: null }],
+      keyServer,
+    } as unknown as Config
     return certificateFindings(config, null, new Date()).filter((one) => one.found.startsWith('acme.example towards'))
   }
   t.match(found(own.cert)[0], {
