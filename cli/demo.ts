@@ -68,6 +68,7 @@ async function main(): Promise<void> {
     )
     if (!once) {
       invite(stage, ports, passage.reply)
+      tellOfEnds(running, say)
       return
     }
     await playRecipient(stage, passage, step)
@@ -121,6 +122,17 @@ async function isTaken(port: number): Promise<boolean> {
     socket.once('connect', () => say(true))
     socket.once('error', () => say(false))
   })
+}
+
+/** Says of a process that ends while the demo goes on, which would else only fail. What is stopped is in the list no more. */
+function tellOfEnds(running: readonly (Running | Inbox)[], say: (line: string) => void): void {
+  for (const one of running) {
+    if (!('child' in one)) continue
+    one.child.once('exit', () => {
+      if (running.includes(one))
+        say(`\nA process has ended by itself; what it said last: ${one.log}\nPress Ctrl-C, then start the demo again.`)
+    })
+  }
 }
 
 async function open(
