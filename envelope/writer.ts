@@ -2,6 +2,7 @@ import { pipeline } from 'node:stream'
 import { constants, createDeflateRaw, deflateRawSync } from 'node:zlib'
 import { type Context, contextPairs } from './context.ts'
 import { EnvelopeError } from './fault.ts'
+import { giveBack, type Lent } from './lent.ts'
 import { beginMessage, type Message } from './message.ts'
 
 /**
@@ -40,39 +41,54 @@ export async function sealWhole(message: Uint8Array, options: SealOptions): Prom
  * Seals a message as it streams, in the encoding that the context names, frame by frame: memory is bounded by a few frames, whatever the size.
  * An error of `source` ends the output with the same error.
  */
-export async function* seal(source: AsyncIterable<Uint8Array>, options: SealOptions): AsyncGenerator<Uint8Array> {
+export async function* seal(source: Lent, options: SealOptions): AsyncGenerator<Uint8Array> {
+  const { frameLength = FRAME_LENGTH } = options
   const sealing = await begin(options)
+  const content = Buffer.allocUnsafeSlow(frameLength)
+  let size = 0
+  // It waits for the first frame: whoever stops at it ends a source that has begun.
+  let head = sealing.head
+  const frame = (isLast: boolean): Uint8Array => {
+    const pieces = sealing.frame([content.subarray(0, size)], isLast)
+    const whole = Buffer.concat([...head, ...pieces])
+    for (const piece of pieces) giveBack(piece)
+    head = []
+    size = 0
+    return whole
+  }
   try {
-    const { frameLength = FRAME_LENGTH } = options
-    // It waits for the first frame: whoever stops at it ends a source that has begun.
-    let head = sealing.head
-    let content: Uint8Array[] = []
-    let size = 0
     for await (const piece of options.context.encoding === 'deflate' ? deflated(source) : source) {
-      let rest = piece
-      while (size + rest.length >= frameLength) {
-        const part = rest.subarray(0, frameLength - size)
-        yield* [...head, ...sealing.frame([...content, part], false)]
-        head = []
-        rest = rest.subarray(part.length)
-        content = []
-        size = 0
+      for (let at = 0; at < piece.length; ) {
+        const part = piece.subarray(at, at + frameLength - size)
+        content.set(part, size)
+        size += part.length
+        at += part.length
+        if (size === frameLength) yield* lent(frame(false))
       }
-      if (rest.length > 0) content.push(rest)
-      size += rest.length
     }
-    yield* [...head, ...sealing.frame(content, true)]
+    yield* lent(frame(true))
   } finally {
+    giveBack(content)
     sealing.dispose()
   }
 }
 
+function* lent(octets: Uint8Array): Generator<Uint8Array> {
+  yield octets
+  giveBack(octets)
+}
+
 /** `source` as raw DEFLATE. */
-function deflated(source: AsyncIterable<Uint8Array>): AsyncIterable<Uint8Array> {
+async function* deflated(source: Lent): AsyncGenerator<Uint8Array> {
   const packing = createDeflateRaw(deflating)
   // Whoever reads `packing` gets the error; the callback only keeps it from being thrown a second time.
-  pipeline(source, packing, () => undefined)
-  return packing
+  pipeline(copies(source), packing, () => undefined)
+  for await (const piece of packing) yield* lent(piece)
+}
+
+/** Deflating reads beside us, and longer than a piece is lent. */
+async function* copies(source: Lent): AsyncGenerator<Uint8Array> {
+  for await (const piece of source) yield Buffer.from(piece)
 }
 
 /** Huffman coding only: base64 shrinks by a quarter at three times the speed of level 1, and nothing else is worth its time. */

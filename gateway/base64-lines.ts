@@ -1,5 +1,8 @@
 /** Base64 in lines of 76 characters and CRLF (RFC 2045 6.8), fast: no object is made for each of the many lines. */
 
+import { giveBack, type Lent } from '../envelope/lent.ts'
+import type { Reading } from './courier.ts'
+
 const IN = 57
 const OUT = 78
 const ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/'
@@ -26,10 +29,11 @@ export function base64Lines(bytes: Uint8Array): Buffer {
   return out
 }
 
-/** The same over a stream, whatever its chunks, in blocks of {@link BLOCK}. */
-export async function* base64Stream(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+/** The same over a stream of `size` octets, whatever its chunks, in blocks of {@link BLOCK}. */
+export async function* base64Stream(source: Lent, size: number, reading: Reading): AsyncGenerator<Uint8Array> {
+  const length = Math.min(BLOCK, Math.ceil(size / IN) * OUT)
   let rest: Uint8Array = new Uint8Array()
-  let out = Buffer.allocUnsafeSlow(BLOCK)
+  let out = Buffer.allocUnsafeSlow(length)
   let filled = 0
   for await (const chunk of source) {
     const short = chunk.length < SHORT
@@ -44,18 +48,19 @@ export async function* base64Stream(source: AsyncIterable<Uint8Array>): AsyncGen
     const whole = bytes.length - ((bytes.length - lent) % IN)
     for (const part of [head, bytes.subarray(lent, whole)]) {
       for (let from = 0; from < part.length; ) {
-        const to = Math.min(part.length, from + ((BLOCK - filled) / OUT) * IN)
+        const to = Math.min(part.length, from + ((length - filled) / OUT) * IN)
         filled = codeLines(part, from, to, out, filled)
         from = to
-        if (filled < BLOCK) continue
+        if (filled < length) continue
         yield out
-        out = Buffer.allocUnsafeSlow(BLOCK)
+        if (reading === 'kept') out = Buffer.allocUnsafeSlow(length)
         filled = 0
       }
     }
-    rest = bytes.slice(whole)
+    rest = Buffer.from(bytes.subarray(whole))
   }
   if (filled > 0) yield out.subarray(0, filled)
+  if (reading === 'lent') giveBack(out)
   if (rest.length > 0) yield base64Lines(rest)
 }
 

@@ -1,8 +1,9 @@
 import { isAscii } from 'node:buffer'
+import type { Lent } from '../envelope/lent.ts'
 import { type Address, type EnvelopeId, type OrgId, parseAddress } from '../protocol/identifiers.ts'
 import { defaultNotice, type NoticeChoice } from '../rulebook/index.ts'
 import { base64Size, base64Stream } from './base64-lines.ts'
-import type { OutgoingMail } from './courier.ts'
+import type { OutgoingMail, Reading } from './courier.ts'
 import { type HeaderField, reachesNoRecipient } from './header.ts'
 import { listedAddresses } from './listed-address.ts'
 import { type Notice, renderNotice } from './notice.ts'
@@ -50,7 +51,7 @@ export type PassParts = {
   /** Of the header as accepted; those that must reach no recipient are removed. */
   readonly fields: readonly HeaderField[]
   /** The octets after the header, beginning with the empty line's CRLF (nothing where there is no body). */
-  readonly body: () => AsyncIterable<Uint8Array>
+  readonly body: () => Lent
   readonly bodySize: number
   /** Octets above 127 in the body. */
   readonly eightBit: boolean
@@ -84,7 +85,12 @@ function composeSealed(templates: NoticeTemplates, parts: SealedParts): Outgoing
   const header = composeHeader(parts)
   if (sealed === null) {
     const only = Buffer.from(`${header}${alternative}`, 'utf8')
-    return { size: only.length, smtputf8: !isAscii(only), eightBit: false, open: () => inOrder(only, null, null) }
+    return {
+      size: only.length,
+      smtputf8: !isAscii(only),
+      eightBit: false,
+      open: () => inOrder(only, null, null, 'kept'),
+    }
   }
   const boundary = `=_sealpost-m-${envelope}`
   const head = Buffer.from(
@@ -100,7 +106,7 @@ function composeSealed(templates: NoticeTemplates, parts: SealedParts): Outgoing
     size: head.length + base64Size(sealed.sealedSize) + tail.length,
     smtputf8: !isAscii(head),
     eightBit: false,
-    open: () => inOrder(head, sealed, tail),
+    open: (reading = 'kept') => inOrder(head, sealed, tail, reading),
   }
 }
 
@@ -108,9 +114,10 @@ async function* inOrder(
   head: Uint8Array,
   sealed: SealedCopy | null,
   tail: Uint8Array | null,
+  reading: Reading,
 ): AsyncGenerator<Uint8Array> {
   yield head
-  if (sealed !== null) yield* base64Stream(sealed.chunks())
+  if (sealed !== null) yield* base64Stream(sealed.chunks(), sealed.sealedSize, reading)
   if (tail !== null) yield tail
 }
 
@@ -160,9 +167,9 @@ function composePassed(parts: PassParts): OutgoingMail {
     size: header.length + parts.bodySize,
     smtputf8: parts.smtpUtf8 && eightBitHeader,
     eightBit: parts.eightBit || eightBitHeader,
-    async *open() {
+    async *open(reading = 'kept') {
       yield header
-      yield* parts.body()
+      for await (const piece of parts.body()) yield reading === 'lent' ? piece : Buffer.from(piece)
     },
   }
 }

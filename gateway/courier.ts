@@ -7,6 +7,9 @@ import type { DeliveryWishes } from './dsn.ts'
  * It never sends one mail twice by itself.
  */
 
+/** Whether octets are good for as long as somebody keeps them, or lent (envelope/lent.ts), which is faster. */
+export type Reading = 'kept' | 'lent'
+
 /** A mail as it goes out: its octets with CRLF line ends and no dot-stuffing, in chunks, as often as asked. */
 export type OutgoingMail = {
   /** Octets before dot-stuffing. */
@@ -15,8 +18,8 @@ export type OutgoingMail = {
   readonly smtputf8: boolean
   /** Octets above 127: the next hop must offer 8BITMIME (RFC 6152). Null: not looked; who needs to know reads the mail. */
   readonly eightBit: boolean | null
-  /** A failure of this stream ends the delivery before the final dot: nothing is delivered then. */
-  open(): AsyncIterable<Uint8Array>
+  /** Kept if nothing else is asked for. A failure of this stream ends the delivery before the final dot: nothing is delivered then. */
+  open(reading?: Reading): AsyncIterable<Uint8Array>
 }
 
 export type Delivery = {

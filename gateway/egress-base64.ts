@@ -1,3 +1,4 @@
+import type { Lent } from '../envelope/lent.ts'
 import type { SealedCopy } from './sealing.ts'
 
 const LINE = 78
@@ -8,11 +9,11 @@ const BITS = bitsOfPairs()
 const [LINE_END = 0] = pairsOf(Buffer.from('\r\n', 'latin1'))
 
 /**
- * Passes on what is base64 of exactly the sealed copy, in lines of 76 characters, and behind it exactly `tail`. A string in its output names what
+ * Passes on, as it was lent, what is base64 of exactly the sealed copy, in lines of 76 characters, and behind it exactly `tail`. A string in its output names what
  * was found instead; nothing follows it.
  */
 export async function* watchBase64(
-  stream: AsyncIterable<Uint8Array>,
+  stream: Lent,
   sealed: SealedCopy,
   tail: string,
 ): AsyncGenerator<Uint8Array | string> {
@@ -34,7 +35,7 @@ export async function* watchBase64(
     if (fault !== null) return yield fault
     if (block.length > 0) yield block
     seen += block.length
-    held = held.subarray(block.length)
+    held = Buffer.from(held.subarray(block.length))
     if (seen === size && held.length > tail.length) return yield 'something follows the attachment'
   }
   if (seen !== size) return yield 'the attachment breaks off'
@@ -124,6 +125,8 @@ function createCopyReader(sealed: SealedCopy): CopyReader {
   let next: Uint8Array = none
   const more = async (): Promise<boolean> => {
     while (next.length === 0) {
+      // A part of the piece before, which was only lent.
+      held = Uint8Array.from(held)
       const got = await chunks.next()
       if (got.done === true) return false
       next = got.value

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { defaultNotice } from '../rulebook/index.ts'
 import type { PassParts, SealedParts } from './compose.ts'
-import type { OutgoingMail } from './courier.ts'
+import type { OutgoingMail, Reading } from './courier.ts'
 import type { DkimKey } from './dkim-key.ts'
 import { signatureFault } from './dkim-look.ts'
 import { watchBase64 } from './egress-base64.ts'
@@ -71,29 +71,29 @@ export function createEgress({ templates, alarm }: EgressParts): Egress {
     )
   }
   return {
-    sealed: (mail, parts) => ({ ...mail, open: () => watchSealed(mail, parts, headFault, stop) }),
-    passed: (mail, parts) => ({ ...mail, open: () => watchPassed(mail, parts, stop) }),
+    sealed: (mail, parts) => ({ ...mail, open: (reading) => watchSealed(mail.open(reading), parts, headFault, stop) }),
+    passed: (mail, parts) => ({ ...mail, open: (reading) => watchPassed(mail, parts, stop, reading) }),
     signed(mail, signatures, keys) {
       const fault = signatureFault(signatures, keys)
       if (fault !== null) throw stop(fault)
       const octets = Buffer.from(signatures, 'latin1')
-      return { ...mail, size: octets.length + mail.size, open: () => signedStream(octets, mail) }
+      return { ...mail, size: octets.length + mail.size, open: (reading) => signedStream(octets, mail.open(reading)) }
     },
   }
 }
 
-async function* signedStream(signatures: Uint8Array, mail: OutgoingMail): AsyncGenerator<Uint8Array> {
+async function* signedStream(signatures: Uint8Array, mail: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
   yield signatures
-  yield* mail.open()
+  yield* mail
 }
 
 async function* watchSealed(
-  mail: OutgoingMail,
+  mail: AsyncIterable<Uint8Array>,
   parts: SealedParts,
   headFault: (head: string, parts: SealedParts) => string | null,
   stop: (check: string) => EgressViolation,
 ): AsyncGenerator<Uint8Array> {
-  const stream = mail.open()[Symbol.asyncIterator]()
+  const stream = mail[Symbol.asyncIterator]()
   try {
     const marker = parts.sealed === null ? null : Buffer.from(ATTACHMENT_HEADER, 'latin1')
     const start = await readHead(stream, marker)
@@ -123,8 +123,9 @@ async function* watchPassed(
   mail: OutgoingMail,
   parts: PassParts,
   stop: (check: string) => EgressViolation,
+  reading: Reading | undefined,
 ): AsyncGenerator<Uint8Array> {
-  const stream = mail.open()[Symbol.asyncIterator]()
+  const stream = mail.open(reading)[Symbol.asyncIterator]()
   try {
     const blank = Buffer.from('\r\n\r\n', 'latin1')
     const start = (await readHead(stream, blank)) ?? (await readHead(mail.open()[Symbol.asyncIterator](), null))
@@ -151,7 +152,7 @@ async function readHead(stream: AsyncIterator<Uint8Array>, marker: Buffer | null
   let held: Buffer = Buffer.alloc(0)
   for (let next = await stream.next(); next.done !== true; next = await stream.next()) {
     const from = marker === null ? 0 : Math.max(0, held.length - marker.length)
-    held = held.length === 0 ? bufferOf(next.value) : Buffer.concat([held, next.value])
+    held = Buffer.concat([held, next.value])
     const at = marker === null ? -1 : held.indexOf(marker, from)
     if (marker !== null && at !== -1) {
       const end = at + marker.length
@@ -165,8 +166,4 @@ async function readHead(stream: AsyncIterator<Uint8Array>, marker: Buffer | null
 async function* resume(rest: Uint8Array, stream: AsyncIterator<Uint8Array>): AsyncGenerator<Uint8Array> {
   if (rest.length > 0) yield rest
   for (let next = await stream.next(); next.done !== true; next = await stream.next()) yield next.value
-}
-
-function bufferOf(bytes: Uint8Array): Buffer {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)
 }

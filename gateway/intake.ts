@@ -1,5 +1,6 @@
 import { isAscii } from 'node:buffer'
 import { createHash, type Hash } from 'node:crypto'
+import { giveBack, type Lent } from '../envelope/lent.ts'
 import type { Address, OrgId } from '../protocol/identifiers.ts'
 import type { OutboundFacts } from '../rulebook/index.ts'
 import type { MessageWish } from './dsn.ts'
@@ -38,11 +39,11 @@ export type Content = {
   /** The accepted octets of a message of up to 1 MiB; null of a larger one. */
   readonly octets: Uint8Array | null
   /** The accepted octets, as often as asked. Throws if the scratch file was altered. */
-  accepted(): AsyncIterable<Uint8Array>
+  accepted(): Lent
   /** What is sealed: the accepted octets less the fields that must reach no recipient (`reachesNoRecipient` in header.ts). */
-  plaintext(): AsyncIterable<Uint8Array>
+  plaintext(): Lent
   /** From `header.end` on: the empty line that closes the header, and the body. */
-  body(): AsyncIterable<Uint8Array>
+  body(): Lent
   /** Frees memory and scratch file; may be called again. Nothing can be read afterwards. */
   discard(): Promise<void>
 }
@@ -73,7 +74,7 @@ export const MEMORY_LIMIT = 1024 * 1024
 
 /** Takes in one message's octets as they come. */
 export type ContentWriter = {
-  /** The octets are kept, not copied: they must not be overwritten. Resolves when more may come; rejects if the scratch file cannot be written. */
+  /** Keeps a copy: the octets may be used again once it resolves, and then more may come. Rejects if the scratch file cannot be written. */
   write(chunk: Uint8Array): Promise<void>
   /** What came in; null, with everything freed, if the header is too large or has too many fields: 552 5.3.4. */
   finish(): Promise<Content | null>
@@ -96,13 +97,14 @@ export function createContentWriter(folder: string, room: Room): ContentWriter {
     // The header may be no larger than what memory holds, so it has ended by now or never will.
     const header = start === null ? null : parseHeader(start)
     if (start === null || header === null) return { kind: 'too-large' }
-    // The fields would keep the whole of `start` in memory.
-    const look = createLook(parseHeader(start.slice(0, header.bodyStart)) ?? header)
+    // The fields are parts of what they were read from, which is given back.
+    const look = createLook(parseHeader(Buffer.from(start.subarray(0, header.bodyStart))) ?? header)
     const octets = createWaitingOctets(folder, room)
     try {
       for (const chunk of chunks) {
         look.update(chunk)
         await octets.write(chunk)
+        giveBack(chunk)
       }
     } catch (error) {
       await octets.close()
@@ -119,7 +121,7 @@ export function createContentWriter(folder: string, room: Room): ContentWriter {
         return waiting.octets.write(chunk)
       }
       if (waiting.kind === 'too-large') return
-      waiting.chunks.push(chunk)
+      waiting.chunks.push(Buffer.from(chunk))
       if (size > MEMORY_LIMIT) waiting = await grow(waiting.chunks)
     },
     async finish() {
@@ -157,7 +159,7 @@ export function readMemory(octets: Uint8Array): Content | null {
 
 type Stored = Pick<Content, 'octets' | 'discard'> & {
   /** From that offset to the end. */
-  read(from: number): AsyncIterable<Uint8Array>
+  read(from: number): Lent
 }
 
 function createContent(look: Look, size: number, stored: Stored): Content {

@@ -52,7 +52,7 @@ async function findEnvelope(intake: Intake): Promise<Uint8Array | null> {
   const boundary = readPart(intake.content.header).parameters.get('boundary')
   if (boundary === undefined || boundary === '') return null
   const chunks: Uint8Array[] = []
-  for await (const chunk of intake.content.body()) chunks.push(chunk)
+  for await (const chunk of intake.content.body()) chunks.push(Buffer.from(chunk))
   const body = Buffer.concat(chunks)
   const delimiter = Buffer.from(`\r\n--${boundary}`)
   for (let at = body.indexOf(delimiter); at !== -1; ) {

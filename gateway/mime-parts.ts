@@ -153,16 +153,18 @@ export function createPartScan(message: Part, bodyOf: (part: Part) => PartBody |
     return data.subarray(keep)
   }
 
-  /** Only octets about the seam between two chunks are copied. */
+  /** Only octets about the seam between two chunks are copied: nothing of a chunk is looked at once it was fed. */
   function feedScan(next: Buffer): void {
     if (carry.length === 0) {
-      carry = scan(next, false)
+      carry = Buffer.from(scan(next, false))
       return
     }
     carry = scan(Buffer.concat([carry, next.subarray(0, SEAM)]), false)
     if (stopped || next.length <= SEAM) return
     const apart = carry.length > SEAM
-    carry = scan(apart ? Buffer.concat([carry, next.subarray(SEAM)]) : next.subarray(SEAM - carry.length), false)
+    carry = Buffer.from(
+      scan(apart ? Buffer.concat([carry, next.subarray(SEAM)]) : next.subarray(SEAM - carry.length), false),
+    )
   }
 
   enter(message)

@@ -86,7 +86,7 @@ function createTextKeeper(room: TextRoom) {
       if (dropped || octets.length === 0) return
       const own = octets.subarray(0, room.left)
       cut ||= own.length < octets.length
-      pieces.push(own)
+      pieces.push(Buffer.from(own))
       kept += own.length
       room.left -= own.length
     },

@@ -1,6 +1,6 @@
 /** The header of one part as its octets come, in time linear in their number however small the pieces are. */
 export type PartHead = {
-  /** How many of the octets belong to the header; the rest is the body, if it is complete. */
+  /** Keeps a copy. How many of the octets belong to the header; the rest is the body, if it is complete. */
   add(region: Buffer): { readonly taken: number; readonly complete: boolean }
   /** What came so far, with the empty line that closes it. */
   octets(): Buffer
@@ -30,7 +30,7 @@ export function createPartHead(line: PartHeadStart): PartHead {
     add(region) {
       const closed = closedAt(region)
       const taken = Math.min(closed === -1 ? region.length : closed, LIMIT - size)
-      const own = region.subarray(0, taken)
+      const own = Buffer.from(region.subarray(0, taken))
       pieces.push(own)
       size += taken
       tail = Buffer.concat([tail, own.subarray(-CLOSE.length)]).subarray(1 - CLOSE.length)

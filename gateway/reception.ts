@@ -1,3 +1,4 @@
+import { finished } from 'node:stream/promises'
 import { noTracer, type Span, type Tracer } from '../telemetry/tracer.ts'
 import type { MessageWish } from './dsn.ts'
 import type { Answer } from './error.ts'
@@ -99,14 +100,22 @@ async function readContent(reception: Reception, stream: DataStream): Promise<Co
     late = true
     stream.destroy(new Error('the content took too long'))
   }, reception.dataTimeoutMs)
+  let taken = Promise.resolve()
+  stream.consume = (piece) => {
+    if (failure !== null) return taken
+    taken = writer.write(piece).catch((error: unknown) => {
+      failure = error
+    })
+    return taken
+  }
   try {
-    for await (const chunk of stream) {
-      if (failure === null) await writer.write(chunk).catch((error: unknown) => (failure = error))
-    }
+    await finished(stream.resume())
   } catch (cause) {
     failure = new GatewayError(late ? 'too-slow' : 'cut-off', { cause })
   } finally {
     clearTimeout(timer)
+    // A stream may be cut off in the middle of a piece.
+    await taken
   }
   try {
     if (failure !== null) throw failure

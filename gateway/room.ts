@@ -1,3 +1,5 @@
+import { giveBack, type Lent } from '../envelope/lent.ts'
+
 /** Memory that large messages may fill together; what finds no room goes to disk. */
 export type Room = {
   /** A place for octets of one message, which takes at most `most` of them. */
@@ -7,17 +9,16 @@ export type Room = {
 export type Held = {
   /** Octets held. */
   readonly size: number
-  /** Keeps the octets, long ones without copying them: they must not be overwritten. False, with nothing kept, where there is no room for them. */
+  /** Keeps a copy of the octets. False, with nothing kept, where there is no room for them. */
   add(octets: Uint8Array): boolean
-  /** The octets from that offset on, as often as asked. Rejects once they are released. */
-  read(from: number): AsyncIterable<Uint8Array>
+  /** The octets from that offset on, as often as asked. Rejects once they are released, in the middle and at the end of a reading as well. */
+  read(from: number): Lent
   /** Gives memory and room back; may be called again. */
   release(): void
 }
 
-/** So many pieces are made one where they are short: an object for each of them costs far more than its octets. */
-const PIECES = 64
-const SHORT = 16 * 1024
+/** Octets of a piece of memory. */
+const BLOCK = 128 * 1024
 
 /** A room for so many octets. */
 export function createRoom(octets: number): Room {
@@ -25,20 +26,32 @@ export function createRoom(octets: number): Room {
   return {
     hold(most) {
       let size = 0
-      let whole: Uint8Array[] = []
-      let loose: Uint8Array[] = []
+      let blocks: Buffer[] = []
       let released = false
 
       function stillHeld(): void {
         if (released) throw new Error('the octets of this message are no longer held')
       }
 
+      function copy(piece: Uint8Array): void {
+        for (let at = 0; at < piece.length; ) {
+          const within = size % BLOCK
+          if (within === 0) blocks.push(Buffer.allocUnsafeSlow(BLOCK))
+          const part = piece.subarray(at, at + BLOCK - within)
+          blocks.at(-1)?.set(part, within)
+          size += part.length
+          at += part.length
+        }
+      }
+
       async function* read(from: number): AsyncGenerator<Uint8Array> {
         stillHeld()
-        let at = 0
-        for (const piece of [...whole, ...loose]) {
+        for (let at = from; at < size; ) {
+          const within = at % BLOCK
+          const piece = blocks[(at - within) / BLOCK]?.subarray(within, within + size - at) ?? NOTHING
+          yield piece
+          // Whoever has read to the end has read all: what is released meanwhile is never taken for something shorter.
           stillHeld()
-          if (at + piece.length > from) yield at < from ? piece.subarray(from - at) : piece
           at += piece.length
         }
       }
@@ -50,11 +63,7 @@ export function createRoom(octets: number): Room {
         add(piece) {
           if (released || piece.length > left || size + piece.length > most) return false
           left -= piece.length
-          size += piece.length
-          loose.push(piece)
-          if (loose.length < PIECES) return true
-          for (const one of gathered(loose)) whole.push(one)
-          loose = []
+          copy(piece)
           return true
         },
         read,
@@ -63,15 +72,12 @@ export function createRoom(octets: number): Room {
           released = true
           left += size
           size = 0
-          whole = []
-          loose = []
+          for (const block of blocks) giveBack(block)
+          blocks = []
         },
       }
     },
   }
 }
 
-function gathered(pieces: Uint8Array[]): Uint8Array[] {
-  const total = pieces.reduce((sum, piece) => sum + piece.length, 0)
-  return total < PIECES * SHORT ? [Buffer.concat(pieces, total)] : pieces
-}
+const NOTHING = new Uint8Array()

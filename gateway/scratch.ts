@@ -1,17 +1,19 @@
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto'
 import { open, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
+import { giveBack, type Lent } from '../envelope/lent.ts'
 
 /**
  * What waits on disk: a file without a name, whose octets are worth nothing without a key that exists only in memory. Written in records
  * of AES-256-GCM, numbered by their nonce, so that every octet is checked before it is handed out.
  */
 export type Scratch = {
+  /** Keeps a copy: the octets may be used again at once. */
   write(chunk: Uint8Array): Promise<void>
   /** No more will be written. */
   finish(): Promise<void>
   /** The octets from `from` up to `to`, as often as asked, after `finish`. Throws if the file is not as it was written. */
-  read(from: number, to: number): AsyncIterable<Uint8Array>
+  read(from: number, to: number): Lent
   /** Gives the disk space back; may be called again. */
   close(): Promise<void>
 }
@@ -47,6 +49,7 @@ export async function createScratch(folder: string): Promise<Scratch> {
     const size = sealed.length + TAG
     const { bytesWritten } = await file.writev([sealed, cipher.getAuthTag()])
     if (bytesWritten < size) await file.writeFile(Buffer.concat([sealed, cipher.getAuthTag()]).subarray(bytesWritten))
+    giveBack(sealed)
   }
 
   async function readRecord(index: number, sealed: Buffer): Promise<Uint8Array> {
@@ -74,16 +77,22 @@ export async function createScratch(folder: string): Promise<Scratch> {
     async finish() {
       if (filled > 0) await flush(waiting.subarray(0, filled))
       filled = 0
+      giveBack(waiting)
     },
     async *read(from, to) {
       const sealed = Buffer.allocUnsafeSlow(RECORD + TAG)
-      for (let at = from; at < to; ) {
-        const start = at % RECORD
-        const record = await readRecord((at - start) / RECORD, sealed)
-        const part = record.subarray(start, start + to - at)
-        if (part.length === 0) throw new Error('the scratch file is shorter than what was written')
-        yield part
-        at += part.length
+      try {
+        for (let at = from; at < to; ) {
+          const start = at % RECORD
+          const record = await readRecord((at - start) / RECORD, sealed)
+          const part = record.subarray(start, start + to - at)
+          if (part.length === 0) throw new Error('the scratch file is shorter than what was written')
+          at += part.length
+          yield part
+          giveBack(record)
+        }
+      } finally {
+        giveBack(sealed)
       }
     },
     async close() {

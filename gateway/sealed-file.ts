@@ -1,81 +1,71 @@
 import { open, rm } from 'node:fs/promises'
+import { giveBack, type Lent } from '../envelope/lent.ts'
 
 /** The octets of a sealed copy on disk, written once and read as often as needed. */
 export type SealedFile = {
   readonly path: string
-  /** The octets must not be overwritten. Resolves when more may come, which is before they are written. */
+  /** Resolves when they are written: the octets may then be used again. */
   write(octets: Uint8Array): Promise<void>
-  /** Resolves when all is written. */
-  finish(): Promise<void>
-  /** Of `size` octets, in pieces that are never used again. Throws if the file is shorter. */
-  read(size: number): AsyncIterable<Uint8Array>
+  /** The first `size` octets. Throws if the file is shorter. */
+  read(size: number): Lent
   /** Closes the file and removes its name; may be called again. */
   dispose(): Promise<void>
 }
 
-const READ_LENGTH = 512 * 1024
-/** Octets that are gathered into one write. */
-const BLOCK = 512 * 1024
+const READ_LENGTH = 256 * 1024
+
+/** Octets of the file that some readers are looking at. */
+type Piece = { readonly at: number; readonly octets: Promise<Uint8Array>; readers: number }
 
 /** Makes the file, mode 0600. Rejects where there is one of that name. */
 export async function createSealedFile(path: string): Promise<SealedFile> {
   const file = await open(path, 'wx+', 0o600)
-  let pieces: Uint8Array[] = []
-  let gathered = 0
-  let writing: Promise<void> = Promise.resolve()
-  let last: { readonly at: number; readonly piece: Promise<Uint8Array> } | null = null
+  let last: Piece | null = null
 
-  /** Who composes and who looks on ask for the same piece, one right after the other. */
-  function pieceAt(at: number, size: number): Promise<Uint8Array> {
-    if (last?.at !== at) last = { at, piece: readPiece(file, at, size) }
-    return last.piece
+  /** Who composes and who looks on ask for the same piece, one right after the other: it is read once. */
+  function borrow(at: number, size: number): Piece {
+    if (last?.at !== at) {
+      const before = last
+      last = { at, octets: readPiece(file, at, size), readers: 0 }
+      letGo(before)
+    }
+    last.readers += 1
+    return last
   }
 
-  async function flush(): Promise<void> {
-    const [block, size] = [pieces, gathered]
-    pieces = []
-    gathered = 0
-    await writing
-    // The next block is sealed while this one is written; who waits next hears of a failure.
-    writing = writeWhole(file, block, size)
-    writing.catch(() => undefined)
+  function letGo(piece: Piece | null): void {
+    if (piece === null || piece === last || piece.readers > 0) return
+    // Whoever asked for it has heard of a failure.
+    piece.octets.then(giveBack, () => undefined)
   }
 
   return {
     path,
     async write(octets) {
-      pieces.push(octets)
-      gathered += octets.length
-      if (gathered >= BLOCK) await flush()
-    },
-    async finish() {
-      if (gathered > 0) await flush()
-      await writing
+      const { bytesWritten } = await file.write(octets, 0, octets.length)
+      if (bytesWritten < octets.length) await file.writeFile(octets.subarray(bytesWritten))
     },
     async *read(size) {
       for (let at = 0; at < size; ) {
-        const piece = await pieceAt(at, size)
-        yield piece
-        at += piece.length
+        const piece = borrow(at, size)
+        try {
+          const octets = await piece.octets
+          at += octets.length
+          yield octets
+        } finally {
+          piece.readers -= 1
+          letGo(piece)
+        }
       }
     },
     async dispose() {
+      const before = last
       last = null
-      await writing.catch(() => undefined)
+      letGo(before)
       await file.close()
       await rm(path, { force: true })
     },
   }
-}
-
-type Writable = {
-  writev(pieces: Uint8Array[]): Promise<{ bytesWritten: number }>
-  writeFile(octets: Uint8Array): Promise<void>
-}
-
-async function writeWhole(file: Writable, pieces: Uint8Array[], size: number): Promise<void> {
-  const { bytesWritten } = await file.writev(pieces)
-  if (bytesWritten < size) await file.writeFile(Buffer.concat(pieces).subarray(bytesWritten))
 }
 
 type Readable = {

@@ -1,6 +1,7 @@
 import { createHash, hash, randomBytes } from 'node:crypto'
 import { mkdir, readdir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
+import type { Lent } from '../envelope/lent.ts'
 import { type SealOptions, seal, sealWhole } from '../envelope/writer.ts'
 import type { EnvelopeId, OrgId } from '../protocol/identifiers.ts'
 import type { Room } from './room.ts'
@@ -17,7 +18,7 @@ export type SealedCopy = {
   /** The file, where there is one: of every copy that `bytes` does not give. */
   readonly path: string | null
   /** The octets, as often as asked until disposed of. */
-  chunks(): AsyncIterable<Uint8Array>
+  chunks(): Lent
   /** Frees memory and file, if any; may be called again. */
   dispose(): Promise<void>
 }
@@ -36,7 +37,7 @@ export type SealingKey = {
 /** What is sealed; `Content` of intake.ts is one. */
 export type Plain = {
   readonly plainSize: number
-  plaintext(): AsyncIterable<Uint8Array>
+  plaintext(): Lent
 }
 
 export type Sealing = {
@@ -103,10 +104,13 @@ export function inMemory(bytes: Uint8Array, plainSize: number): SealedCopy {
 }
 
 async function whole(plain: Plain): Promise<Uint8Array> {
-  const pieces: Uint8Array[] = []
-  for await (const piece of plain.plaintext()) pieces.push(piece)
-  const [only] = pieces
-  return pieces.length === 1 && only !== undefined ? only : Buffer.concat(pieces)
+  const octets = Buffer.allocUnsafe(plain.plainSize)
+  let size = 0
+  for await (const piece of plain.plaintext()) {
+    octets.set(piece, size)
+    size += piece.length
+  }
+  return octets.subarray(0, size)
 }
 
 async function sealIntoFile({ folder, room }: SealingOptions, plain: Plain, options: SealOptions): Promise<SealedCopy> {
@@ -126,7 +130,6 @@ async function sealIntoFile({ folder, room }: SealingOptions, plain: Plain, opti
       sealedSize += piece.length
       await file.write(piece)
     }
-    await file.finish()
     const isHeld = held.size === sealedSize
     return {
       digest: digest.digest('base64url'),

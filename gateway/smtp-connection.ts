@@ -3,6 +3,7 @@ import type tls from 'node:tls'
 import { SMTPServer, type SMTPServerDataStream, type SMTPServerOptions, type SMTPServerSession } from 'smtp-server'
 import { SMTPConnection, type SMTPConnectionOptions } from 'smtp-server/lib/smtp-connection.js'
 import { SMTPStream, type SMTPStreamOptions } from 'smtp-server/lib/smtp-stream.js'
+import { giveBack } from '../envelope/lent.ts'
 import { type BareNewline, createDataScan, type DataScan } from './data-scan.ts'
 
 /**
@@ -10,10 +11,15 @@ import { type BareNewline, createDataScan, type DataScan } from './data-scan.ts'
  * says from outside what must hold when the version changes.
  */
 
-/** What `onData` gets. After a fault or beyond the size limit the rest of the message is read and thrown away. */
+/** What `onData` gets. It ends with the message but carries nothing itself: the octets are lent to `consume`. */
 export type DataStream = SMTPServerDataStream & {
   /** The first bare CR or LF where they are refused; final once the stream has ended. */
   fault: BareNewline | null
+  /**
+   * Gets each piece, good until it resolves, one after the other; never rejects. To be set before `onData` returns; after a fault, beyond the size limit and without it the
+   * message is read and thrown away.
+   */
+  consume: ((piece: Uint8Array) => Promise<void>) | null
 }
 
 export type Strictness = {
@@ -223,8 +229,9 @@ class StrictStream extends SMTPStream {
   override startDataMode(maxBytes?: number | string | null): SMTPServerDataStream {
     this.#scan = createDataScan(this.#bareNewlines)
     this.#commands = ''
-    this.#sink = Object.assign(super.startDataMode(maxBytes), { fault: null })
-    return this.#sink
+    const sink: DataStream = Object.assign(super.startDataMode(maxBytes), { fault: null, consume: null })
+    this.#sink = sink
+    return sink
   }
 
   override _feedDataStream(chunk: Buffer, done: (error?: Error | null) => void): void {
@@ -235,26 +242,21 @@ class StrictStream extends SMTPStream {
     }
     const { pieces, end } = this.#scan.feed(chunk)
     if (this.#bareNewlines === 'refuse') sink.fault = this.#scan.fault()
-    let flowing = true
-    for (const piece of pieces) {
-      this._countDataBytes(piece.length)
-      if (!sink.sizeExceeded && sink.writable) flowing = sink.write(piece)
-    }
-    if (end !== -1) {
+    this.#hand(sink, pieces).then(() => {
+      if (end === -1) {
+        giveBack(chunk)
+        done()
+        return
+      }
       this.#sink = null
       this._endDataMode(false, chunk.subarray(end), done)
-      return
+    }, done)
+  }
+
+  async #hand(sink: DataStream, pieces: readonly Uint8Array[]): Promise<void> {
+    for (const piece of pieces) {
+      this._countDataBytes(piece.length)
+      if (!sink.sizeExceeded && sink.writable) await sink.consume?.(piece)
     }
-    if (flowing || sink.destroyed) {
-      done()
-      return
-    }
-    const resume = () => {
-      sink.off('drain', resume)
-      sink.off('close', resume)
-      done()
-    }
-    sink.on('drain', resume)
-    sink.on('close', resume)
   }
 }

@@ -1,4 +1,5 @@
 import { setImmediate as turn } from 'node:timers/promises'
+import { giveBack } from '../envelope/lent.ts'
 import type { Delivery, RecipientResult } from './courier.ts'
 import { createDotStuffing } from './dot-stuffing.ts'
 import { mailWishes, rcptWishes } from './dsn.ts'
@@ -25,6 +26,8 @@ const LONGEST_WAIT = 600_000
 
 /** Octets that are gathered into one write. */
 const BLOCK = 256 * 1024
+/** For the dot that goes with the last of them, and for some that were doubled. */
+const DOT_ROOM = 256
 
 type Open = { readonly client: SmtpClient; readonly timeouts: PhaseTimeouts }
 type Results = (RecipientResult | null)[]
@@ -127,32 +130,42 @@ function contentResult(recipient: string, answer: Answer): RecipientResult {
 async function sendContent(wire: Wire, delivery: Delivery, timeouts: PhaseTimeouts): Promise<Answer> {
   const { mail, onDot } = delivery
   const stuffing = createDotStuffing()
-  let pieces: Uint8Array[] = []
-  let waiting = 0
+  const block = Buffer.allocUnsafeSlow(Math.min(mail.size, BLOCK) + DOT_ROOM)
+  let filled = 0
   let dotted = false
+  const flush = async (): Promise<void> => {
+    const full = block.subarray(0, filled)
+    filled = 0
+    await wire.give(full, timeouts.dataBlock)
+  }
   try {
-    for await (const chunk of mail.open()) {
+    for await (const chunk of mail.open('lent')) {
       const piece = stuffing.stuff(chunk)
-      pieces.push(piece)
-      waiting += piece.length
-      if (waiting < BLOCK) continue
-      await wire.write(joined(pieces, waiting), timeouts.dataBlock)
-      pieces = []
-      waiting = 0
-      // The next hop gets a turn: a system that takes every write at once would keep its refusal from being read.
-      await turn()
-      const early = wire.unasked()
-      if (early !== null) return refusedEarly(wire, early, false)
+      for (let at = 0; at < piece.length; ) {
+        if (filled === block.length) {
+          await flush()
+          // The next hop gets a turn: a system that takes every write at once would keep its refusal from being read.
+          await turn()
+          const early = wire.unasked()
+          if (early !== null) return refusedEarly(wire, early, false)
+        }
+        const part = piece.subarray(at, at + block.length - filled)
+        block.set(part, filled)
+        filled += part.length
+        at += part.length
+      }
     }
+    const end = stuffing.end()
+    if (filled + end.length > block.length) await flush()
     const early = wire.unasked()
     if (early !== null) return refusedEarly(wire, early, false)
     // Its end would come behind our dot, and be taken for the answer to that.
     if (wire.hasBegun()) return tooEarly(wire, false)
-    const end = stuffing.end()
-    pieces.push(end)
+    block.set(end, filled)
+    filled += end.length
     dotted = true
     onDot?.()
-    await wire.write(joined(pieces, waiting + end.length), timeouts.dataBlock)
+    await flush()
     return { kind: 'reply', reply: await accept(wire, onDot === undefined ? timeouts.final : LONGEST_WAIT) }
   } catch (error) {
     if (!(error instanceof WireFault)) {
@@ -161,6 +174,8 @@ async function sendContent(wire: Wire, delivery: Delivery, timeouts: PhaseTimeou
     }
     const last = wire.unasked()
     return last === null ? { kind: dotted ? 'lost' : 'cut', reason: error.message } : refusedEarly(wire, last, dotted)
+  } finally {
+    giveBack(block)
   }
 }
 
@@ -215,9 +230,4 @@ function done(wire: Wire, results: Results, delivery: Delivery, next: 'clean' | 
   )
   const ended = !wire.alive || complete.some((result) => result.remote && result.code === 421)
   return { kind: 'done', results: complete, next: ended ? 'finished' : next }
-}
-
-function joined(pieces: readonly Uint8Array[], length: number): Uint8Array {
-  const [only] = pieces
-  return pieces.length === 1 && only !== undefined ? only : Buffer.concat(pieces, length)
 }

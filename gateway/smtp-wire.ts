@@ -16,7 +16,9 @@ export type Wire = {
   /** Whether a part of a reply is here; where none is awaited, nobody has asked for it. */
   hasBegun(): boolean
   /** Resolves when more may be written; rejects as `reply` does. */
-  write(octets: Uint8Array | string, timeoutMs: number): Promise<void>
+  write(octets: string, timeoutMs: number): Promise<void>
+  /** The same for octets that are used again afterwards: resolves, or rejects as `reply` does, when nobody reads them any more. */
+  give(octets: Uint8Array, timeoutMs: number): Promise<void>
   /** TLS from here on. Rejects if anything came in clear behind the answer to STARTTLS. */
   secure(host: string, policy: TlsPolicy, timeoutMs: number): Promise<void>
   readonly alive: boolean
@@ -129,8 +131,20 @@ function createWire(first: Socket): Wire {
     },
     write(octets, timeoutMs) {
       if (fault !== null) return Promise.reject(fault)
-      const flowing = typeof octets === 'string' ? socket.write(octets, 'utf8') : socket.write(octets)
-      return flowing ? Promise.resolve() : drain(drains, fail, timeoutMs)
+      return socket.write(octets, 'utf8') ? Promise.resolve() : drain(drains, fail, timeoutMs)
+    },
+    give(octets, timeoutMs) {
+      if (fault !== null) return Promise.reject(fault)
+      return new Promise((resolve, reject) => {
+        const timer = setTimeout(() => fail('the next hop stopped reading'), Math.max(1, timeoutMs))
+        // It is called in any case: a socket that is destroyed lets go of what it was writing.
+        socket.write(octets, (error) => {
+          clearTimeout(timer)
+          if (error) fail('the connection was closed')
+          if (fault === null) resolve()
+          else reject(fault)
+        })
+      })
     },
     async secure(host, policy, timeoutMs) {
       if (!reader.empty() || replies.length > 0) {

@@ -1,5 +1,6 @@
 import { createCipheriv, createDecipheriv, createSecretKey, randomBytes } from 'node:crypto'
 import { type FileHandle, open } from 'node:fs/promises'
+import type { Lent } from '../envelope/lent.ts'
 import { type SpoolKey, WRAPPED_LENGTH } from './spool-key.ts'
 
 /**
@@ -19,7 +20,7 @@ const RECORD = 256 * 1024
 const LONGEST = 8 * 1024 * 1024
 
 /** What is written: JSON, and the octets of a mail, or none. */
-export type SpoolContent = { readonly meta: unknown; readonly mail: AsyncIterable<Uint8Array> | null }
+export type SpoolContent = { readonly meta: unknown; readonly mail: Lent | null }
 
 /** The file's octets, in large pieces. `name` is bound into it: the file cannot be put in the place of another. */
 export async function* encodeSpoolFile(key: SpoolKey, name: string, content: SpoolContent): AsyncGenerator<Uint8Array> {
@@ -44,7 +45,7 @@ export async function* encodeSpoolFile(key: SpoolKey, name: string, content: Spo
   for await (const chunk of content.mail) {
     for (let at = 0; at < chunk.length; ) {
       const part = chunk.subarray(at, at + RECORD - size)
-      waiting.push(part)
+      waiting.push(Buffer.from(part))
       size += part.length
       at += part.length
       if (size < RECORD) continue

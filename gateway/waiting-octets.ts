@@ -1,14 +1,15 @@
+import type { Lent } from '../envelope/lent.ts'
 import type { Room } from './room.ts'
 import { createScratch, type Scratch } from './scratch.ts'
 
 /** The octets of a large message while it waits for its verdict: in memory as far as there is room, the rest in a scratch file. */
 export type WaitingOctets = {
-  /** The octets are kept, not copied: they must not be overwritten. Rejects if the scratch file cannot be written. */
+  /** Keeps a copy: the octets may be used again once it resolves. Rejects if the scratch file cannot be written. */
   write(octets: Uint8Array): Promise<void>
   /** No more will be written. */
   finish(): Promise<void>
   /** The octets from that offset on, as often as asked, after `finish`. Throws if the scratch file was altered, or all was given up. */
-  read(from: number): AsyncIterable<Uint8Array>
+  read(from: number): Lent
   /** Frees memory and scratch file; may be called again. */
   close(): Promise<void>
 }

@@ -21,7 +21,7 @@ export async function* inPieces(octets: Uint8Array, size: number): AsyncGenerato
 
 export async function collect(source: AsyncIterable<Uint8Array>): Promise<Buffer> {
   const pieces: Uint8Array[] = []
-  for await (const piece of source) pieces.push(piece)
+  for await (const piece of source) pieces.push(Buffer.from(piece))
   return Buffer.concat(pieces)
 }
 

@@ -171,9 +171,13 @@ t.test('base64 is the same whatever the chunks', async (t) => {
     async function* pieces() {
       for (let at = 0; at < octets.length; at += step) yield octets.subarray(at, at + step)
     }
-    const out: Uint8Array[] = []
-    for await (const piece of base64Stream(pieces())) out.push(piece)
-    t.equal(Buffer.concat(out).toString('latin1'), reference, `in pieces of ${step}`)
+    const kept: Uint8Array[] = []
+    for await (const piece of base64Stream(pieces(), octets.length, 'kept')) kept.push(piece)
+    t.equal(Buffer.concat(kept).toString('latin1'), reference, `in pieces of ${step}`)
+    const lent: string[] = []
+    for await (const piece of base64Stream(pieces(), octets.length, 'lent'))
+      lent.push(Buffer.from(piece).toString('latin1'))
+    t.equal(lent.join(''), reference, `lent, in pieces of ${step}`)
   }
 })
 

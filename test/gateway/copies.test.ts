@@ -17,7 +17,7 @@ const otherId = Buffer.alloc(16, 7).toString('base64url') as EnvelopeId
 
 async function gather(chunks: AsyncIterable<Uint8Array>): Promise<Buffer> {
   const pieces: Uint8Array[] = []
-  for await (const chunk of chunks) pieces.push(chunk)
+  for await (const chunk of chunks) pieces.push(Buffer.from(chunk))
   return Buffer.concat(pieces)
 }
 

@@ -11,7 +11,7 @@ type Watched = { readonly given: Buffer; readonly passed: unknown }
 async function watched(size: number, step: number, altered = (_: Buffer) => {}, pieces = size): Promise<Watched> {
   const copy = copyOf(size)
   const lines: Uint8Array[] = []
-  for await (const chunk of base64Stream(copy.chunks())) lines.push(chunk)
+  for await (const chunk of base64Stream(copy.chunks(), size, 'kept')) lines.push(chunk)
   const given = Buffer.concat([...lines, Buffer.from(tail)])
   altered(given)
   async function* stream() {

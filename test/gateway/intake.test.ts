@@ -9,7 +9,7 @@ const sha256 = (text: string) => createHash('sha256').update(text, 'latin1').dig
 const hex = (octets: Uint8Array | undefined) => Buffer.from(octets ?? []).toString('hex')
 async function text(stream: AsyncIterable<Uint8Array> | undefined) {
   const chunks: Uint8Array[] = []
-  for await (const chunk of stream ?? []) chunks.push(chunk)
+  for await (const chunk of stream ?? []) chunks.push(Buffer.from(chunk))
   return Buffer.concat(chunks).toString('latin1')
 }
 

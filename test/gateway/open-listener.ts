@@ -60,7 +60,7 @@ export async function open(
   const folder = t.testdir()
   const accept: Accept = async (intake) => {
     const chunks: Uint8Array[] = []
-    for await (const chunk of intake.content.accepted()) chunks.push(chunk)
+    for await (const chunk of intake.content.accepted()) chunks.push(Buffer.from(chunk))
     taken.push({ intake, octets: Buffer.concat(chunks) })
     return { code: 250, status: '2.0.0', text: `taken as ${intake.id}` }
   }

@@ -3,7 +3,7 @@ import { createRoom } from '../../gateway/room.ts'
 
 async function text(stream: AsyncIterable<Uint8Array>) {
   const pieces: Uint8Array[] = []
-  for await (const piece of stream) pieces.push(piece)
+  for await (const piece of stream) pieces.push(Buffer.from(piece))
   return Buffer.concat(pieces).toString('latin1')
 }
 
