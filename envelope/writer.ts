@@ -31,7 +31,10 @@ export async function sealWhole(message: Uint8Array, options: SealOptions): Prom
     for (; plaintext.length - at >= frameLength; at += frameLength) {
       octets.push(...sealing.frame([plaintext.subarray(at, at + frameLength)], false))
     }
-    return Buffer.concat([...octets, ...sealing.frame([plaintext.subarray(at)], true)])
+    octets.push(...sealing.frame([plaintext.subarray(at)], true))
+    const whole = Buffer.concat(octets)
+    for (const piece of octets) giveBack(piece)
+    return whole
   } finally {
     sealing.dispose()
   }

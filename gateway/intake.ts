@@ -126,7 +126,12 @@ export function createContentWriter(folder: string, room: Room): ContentWriter {
     },
     async finish() {
       if (waiting.kind === 'too-large') return null
-      if (waiting.kind === 'memory') return readMemory(concat(waiting.chunks))
+      if (waiting.kind === 'memory') {
+        const { chunks } = waiting
+        const octets = concat(chunks)
+        for (const chunk of chunks) if (chunk !== octets) giveBack(chunk)
+        return readMemory(octets)
+      }
       const { octets, look } = waiting
       await octets.finish()
       const stored: Stored = { octets: null, read: (from) => octets.read(from), discard: () => octets.close() }
@@ -147,14 +152,25 @@ function untilHeaderEnd(chunks: readonly Uint8Array[]): Uint8Array | null {
   return findHeaderEnd(all) === -1 ? null : all
 }
 
-/** The content of a message that is in memory already; null if its header is too large. */
+/** The content of a message that is in memory already, and is the content's from now on; null if its header is too large. */
 export function readMemory(octets: Uint8Array): Content | null {
-  const header = parseHeader(octets)
+  const { length } = octets
+  const end = findHeaderEnd(octets)
+  // Fields are parts of what they are read from, and are looked at when the message itself is gone.
+  const header = parseHeader(Buffer.from(octets.subarray(0, end === -1 ? length : end + 2)))
   if (header === null) return null
   const look = createLook(header)
   look.update(octets)
-  const stored: Stored = { octets, read: (from) => one(octets.subarray(from)), discard: async () => undefined }
-  return createContent(look, octets.length, stored)
+  let discarded = false
+  async function* read(from: number): AsyncGenerator<Uint8Array> {
+    if (discarded) throw new Error('the octets of this message are no longer held')
+    if (from < length) yield octets.subarray(from)
+  }
+  const discard = async () => {
+    discarded = true
+    giveBack(octets)
+  }
+  return createContent(look, length, { octets, read, discard })
 }
 
 type Stored = Pick<Content, 'octets' | 'discard'> & {
@@ -223,8 +239,4 @@ function concat(chunks: readonly Uint8Array[]): Uint8Array {
 
 function total(chunks: readonly Uint8Array[]): number {
   return chunks.reduce((sum, chunk) => sum + chunk.length, 0)
-}
-
-async function* one(octets: Uint8Array): AsyncIterable<Uint8Array> {
-  if (octets.length > 0) yield octets
 }

@@ -1,7 +1,7 @@
 import { createHash, hash, randomBytes } from 'node:crypto'
 import { mkdir, readdir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { Lent } from '../envelope/lent.ts'
+import { giveBack, type Lent } from '../envelope/lent.ts'
 import { type SealOptions, seal, sealWhole } from '../envelope/writer.ts'
 import type { EnvelopeId, OrgId } from '../protocol/identifiers.ts'
 import type { Room } from './room.ts'
@@ -83,23 +83,28 @@ export async function createSealing(options: SealingOptions): Promise<Sealing> {
         },
       } as const
       if (plain.plainSize > MEMORY_LIMIT) return sealIntoFile(options, plain, sealOptions)
-      return inMemory(await sealWhole(await whole(plain), sealOptions), plain.plainSize)
+      const octets = await whole(plain)
+      const sealed = await sealWhole(octets, sealOptions)
+      giveBack(octets)
+      return inMemory(sealed, plain.plainSize)
     },
   }
 }
 
-/** A copy whose octets are all there. */
+/** A copy whose octets are all there, and are the copy's from now on. */
 export function inMemory(bytes: Uint8Array, plainSize: number): SealedCopy {
+  const sealedSize = bytes.length
   return {
     digest: hash('sha256', bytes, 'base64url'),
-    sealedSize: bytes.length,
+    sealedSize,
     plainSize,
     bytes,
     path: null,
     async *chunks() {
+      if (bytes.length !== sealedSize) throw new Error('this sealed copy was disposed of')
       yield bytes
     },
-    dispose: async () => undefined,
+    dispose: async () => giveBack(bytes),
   }
 }
 
