@@ -67,14 +67,18 @@ export async function* base64Stream(source: Lent, size: number, reading: Reading
 /** Whole lines of the octets from `from` to `end`, a multiple of 57 apart, written to `out` at `at`, which is even. The place behind them. */
 function codeLines(bytes: Uint8Array, from: number, end: number, out: Buffer, at: number): number {
   const pairs = new Uint16Array(out.buffer, out.byteOffset, out.length >> 1)
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
   let to = at >> 1
-  for (let octet = from; octet < end; ) {
-    for (const lineEnd = octet + IN; octet < lineEnd; octet += 3) {
-      const first = bytes[octet] ?? 0
-      const second = bytes[octet + 1] ?? 0
-      const third = bytes[octet + 2] ?? 0
-      pairs[to] = PAIRS[(first << 4) | (second >> 4)] ?? 0
-      pairs[to + 1] = PAIRS[((second & 0x0f) << 8) | third] ?? 0
+  for (let line = from; line < end; line += IN) {
+    const first = view.getUint32(line)
+    pairs[to] = PAIRS[first >>> 20] ?? 0
+    pairs[to + 1] = PAIRS[(first >>> 8) & 0xfff] ?? 0
+    to += 2
+    // Four octets at once are quicker than three: the one before them is passed over, as behind the last there is none.
+    for (let octet = line + 2; octet < line + IN - 1; octet += 3) {
+      const four = view.getUint32(octet)
+      pairs[to] = PAIRS[(four >>> 12) & 0xfff] ?? 0
+      pairs[to + 1] = PAIRS[four & 0xfff] ?? 0
       to += 2
     }
     pairs[to++] = CRLF

@@ -3,10 +3,11 @@ import type { SealedCopy } from './sealing.ts'
 
 const LINE = 78
 const PLAIN = 57
-/** No value of 12 bits. */
-const NO_BITS = 0xf000
+/** No value of 12 bits, and so none of 24 bits either. */
+const NO_PAIR = 0xf000
+const NO_BITS = NO_PAIR << 12
 const BITS = bitsOfPairs()
-const [LINE_END = 0] = pairsOf(Buffer.from('\r\n', 'latin1'))
+const LINE_END = 0x0d0a
 
 /**
  * Passes on, as it was lent, what is base64 of exactly the sealed copy, in lines of 76 characters, and behind it exactly `tail`. A string in its output names what
@@ -50,50 +51,60 @@ function beginsAsEnvelope(block: Buffer): boolean {
 }
 
 async function linesFault(block: Buffer, copy: CopyReader): Promise<string | null> {
-  const pairs = pairsOf(block)
   for (let at = 0; at < block.length; ) {
     const expected = await copy.take(PLAIN, ((block.length - at) / LINE) * PLAIN)
     if (expected === null) return 'the attachment is not the sealed copy'
-    const fault = compare(pairs, at >> 1, expected)
+    const length = (expected.length / PLAIN) * LINE
+    const fault = compare(block.subarray(at, at + length), expected)
     if (fault !== null) return fault
-    at += (expected.length / PLAIN) * LINE
+    at += length
   }
   return null
 }
 
-/** Whether the lines from `from` on, in pairs of characters, decode to these octets, of which there are whole lines. */
-function compare(pairs: Uint16Array, from: number, expected: Uint8Array): string | null {
-  let at = from
+/** Whether the lines decode to these octets, of which there are whole lines. */
+function compare(lines: Uint8Array, expected: Uint8Array): string | null {
+  const [text, octets] = [viewOf(lines), viewOf(expected)]
+  let at = 0
   let different = 0
   let seen = 0
-  for (let octet = 0; octet < expected.length; ) {
-    for (const end = octet + PLAIN; octet < end; octet += 3) {
-      const high = BITS[pairs[at] ?? 0] ?? NO_BITS
-      const low = BITS[pairs[at + 1] ?? 0] ?? NO_BITS
-      at += 2
-      const group = ((expected[octet] ?? 0) << 16) | ((expected[octet + 1] ?? 0) << 8) | (expected[octet + 2] ?? 0)
-      different |= ((high << 12) | low) ^ group
-      seen |= high | low
+  for (let octet = 0; octet < expected.length; octet += PLAIN) {
+    // Four octets at once are quicker than three: of the first the last is passed over, of the others the first, as behind the end there is none.
+    const first = bitsAt(text, at)
+    seen |= first
+    different |= first ^ (octets.getUint32(octet) >>> 8)
+    at += 4
+    for (let group = octet + 3; group < octet + PLAIN; group += 3) {
+      const bits = bitsAt(text, at)
+      seen |= bits
+      different |= bits ^ (octets.getUint32(group - 1) & 0xffffff)
+      at += 4
     }
-    if (pairs[at++] !== LINE_END) return 'a line of the attachment has the wrong length'
+    if (text.getUint16(at) !== LINE_END) return 'a line of the attachment has the wrong length'
+    at += 2
   }
   if ((seen & NO_BITS) !== 0) return 'the attachment is not base64'
   return different === 0 ? null : 'the attachment is not the sealed copy'
 }
 
-function pairsOf(octets: Buffer): Uint16Array {
-  const even = octets.byteOffset % 2 === 0 ? octets : Uint8Array.from(octets)
-  return new Uint16Array(even.buffer, even.byteOffset, even.length >> 1)
+/** The 24 bits of four characters; with {@link NO_BITS} among them where one of them is no base64. */
+function bitsAt(text: DataView, at: number): number {
+  const four = text.getUint32(at)
+  const low = BITS[four & 0xffff] ?? NO_PAIR
+  return ((BITS[four >>> 16] ?? NO_PAIR) << 12) | (low & 0xfff) | ((low & NO_PAIR) << 12)
 }
 
-/** The 12 bits of two characters next to each other in memory; the URL's alphabet is not base64 in mail. */
+function viewOf(octets: Uint8Array): DataView {
+  return new DataView(octets.buffer, octets.byteOffset, octets.length)
+}
+
+/** The 12 bits of two characters, the first one high; the URL's alphabet is not base64 in mail. */
 function bitsOfPairs(): Uint16Array {
-  const bits = new Uint16Array(65_536).fill(NO_BITS)
+  const bits = new Uint16Array(65_536).fill(NO_PAIR)
   const value = Buffer.alloc(2)
   for (let twelve = 0; twelve < 4096; twelve += 1) {
     value.writeUInt16BE(twelve << 4)
-    const [pair = 0] = pairsOf(Buffer.from(value.toString('base64').slice(0, 2), 'latin1'))
-    bits[pair] = twelve
+    bits[Buffer.from(value.toString('base64').slice(0, 2), 'latin1').readUInt16BE()] = twelve
   }
   return bits
 }
