@@ -1,4 +1,4 @@
-import { pipeline } from 'node:stream'
+import type { Writable } from 'node:stream'
 import { constants, createDeflateRaw, deflateRawSync } from 'node:zlib'
 import { type Context, contextPairs } from './context.ts'
 import { EnvelopeError } from './fault.ts'
@@ -84,14 +84,26 @@ function* lent(octets: Uint8Array): Generator<Uint8Array> {
 /** `source` as raw DEFLATE. */
 async function* deflated(source: Lent): AsyncGenerator<Uint8Array> {
   const packing = createDeflateRaw(deflating)
-  // Whoever reads `packing` gets the error; the callback only keeps it from being thrown a second time.
-  pipeline(copies(source), packing, () => undefined)
-  for await (const piece of packing) yield* lent(piece)
+  const fed = feed(source, packing)
+  // Whoever reads `packing` gets the error.
+  fed.catch((error) => packing.destroy(error))
+  try {
+    for await (const piece of packing) yield* lent(piece)
+  } finally {
+    packing.destroy()
+    // It works beside us: the piece that it may be reading stays lent until it has done with it.
+    await fed.catch(() => undefined)
+  }
 }
 
-/** Deflating reads beside us, and longer than a piece is lent. */
-async function* copies(source: Lent): AsyncGenerator<Uint8Array> {
-  for await (const piece of source) yield Buffer.from(piece)
+async function feed(source: Lent, packing: Writable): Promise<void> {
+  for await (const piece of source) {
+    await new Promise<void>((resolve, reject) => {
+      packing.write(piece, (error) => (error ? reject(error) : resolve()))
+    })
+    if (packing.destroyed) return
+  }
+  packing.end()
 }
 
 /** Huffman coding only: base64 shrinks by a quarter at three times the speed of level 1, and nothing else is worth its time. */

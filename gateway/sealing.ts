@@ -51,8 +51,8 @@ export type SealingOptions = {
   /** Where there is room in it, a copy in a file is held in memory as well, to be read without the disk. */
   readonly room: Room
   /**
-   * The largest mail that the next hop carries, octets: a message is deflated where its mail would else grow beyond that. Deflating costs
-   * time. 25,000,000 if absent, which is what the large providers take.
+   * The largest mail that the next hop carries, octets: a message is deflated where its mail would else grow beyond that, and deflated need not.
+   * Deflating costs time. 25,000,000 if absent, which is what the large providers take.
    */
   readonly carryLimit?: number
 }
@@ -64,6 +64,8 @@ const SUFFIX = '.sealing'
 /** Base64 in lines of 76 with their ends, and notice and header around it. */
 const GROWTH = 78 / 57
 const AROUND = 64 * 1024
+/** What base64 becomes, of which most large mail consists. */
+const DEFLATED = 0.76
 
 /** The folder is made where it is missing, and rid of what a killed process left there more than a day ago. */
 export async function createSealing(options: SealingOptions): Promise<Sealing> {
@@ -79,7 +81,7 @@ export async function createSealing(options: SealingOptions): Promise<Sealing> {
           org: key.org,
           envelope: key.id,
           terms: key.termsHash,
-          encoding: plain.plainSize * GROWTH + AROUND > carryLimit ? 'deflate' : 'identity',
+          encoding: isWorthDeflating(plain.plainSize, carryLimit) ? 'deflate' : 'identity',
         },
       } as const
       if (plain.plainSize > MEMORY_LIMIT) return sealIntoFile(options, plain, sealOptions)
@@ -89,6 +91,12 @@ export async function createSealing(options: SealingOptions): Promise<Sealing> {
       return inMemory(sealed, plain.plainSize)
     },
   }
+}
+
+/** Whether its mail would be too large for the next hop, and would not be if it was deflated. */
+function isWorthDeflating(plainSize: number, carryLimit: number): boolean {
+  const room = carryLimit - AROUND
+  return plainSize * GROWTH > room && plainSize * GROWTH * DEFLATED <= room
 }
 
 /** A copy whose octets are all there, and are the copy's from now on. */
