@@ -11,9 +11,7 @@ import {
   RECURSION_DESIRED,
   streamEncode,
 } from 'dns-packet'
-
-/** A name server: an address, and a port where it is not 53. */
-export type DnsServer = { readonly address: string; readonly port: number }
+import type { DnsServer } from './dns-server.ts'
 
 /** No server gave an answer that can be used: not the same as saying that there is no such record. */
 export class DnsFault extends Error {
@@ -24,15 +22,6 @@ export class DnsFault extends Error {
 const UDP_SIZE = 1232
 /** Of an answer by TCP. */
 const TCP_SIZE = 65_537
-
-/** `address`, `address:port` or `[address]:port`; null if it is none of them. */
-export function dnsServerOf(text: string): DnsServer | null {
-  if (isIP(text) !== 0) return { address: text, port: 53 }
-  const [, address = '', port = ''] = /^\[?([^\]]*)\]?:(\d{1,5})$/.exec(text) ?? []
-  const bracketed = text.startsWith('[')
-  if (isIP(address) !== (bracketed ? 6 : 4) || Number(port) < 1 || Number(port) > 65_535) return null
-  return { address, port: Number(port) }
-}
 
 /**
  * Asks one recursive server one question, by UDP and, where the answer does not fit, by TCP. The question bears the AD bit, so that a

@@ -4,6 +4,7 @@ import type { OrgId } from '../protocol/identifiers.ts'
 import type { Tracer } from '../telemetry/tracer.ts'
 import type { Breaker } from './breaker.ts'
 import type { OrganizationConfig } from './config.ts'
+import type { MxConfig } from './config-next-hop.ts'
 import type { Courier } from './courier.ts'
 import { createApiCourier } from './courier-api.ts'
 import { createSmtpCourier } from './courier-smtp.ts'
@@ -12,7 +13,6 @@ import type { Egress } from './egress.ts'
 import type { Log } from './log.ts'
 import { madeSecret } from './made-secret.ts'
 import type { Metrics } from './metrics.ts'
-import { openMxDelivery } from './mx-delivery.ts'
 import type { Organization } from './organization.ts'
 import { createScanner } from './scanner.ts'
 import { traceCourier } from './traced.ts'
@@ -63,12 +63,7 @@ async function openCourier({ id, nextHop, dkim, api }: OrganizationConfig, parts
   const { budgetMs, egress, metrics, log } = parts
   const domains = () => parts.domainsOf(id)
   const bySmtp =
-    nextHop.kind === 'mx'
-      ? await openMxDelivery({
-          ...{ config: nextHop, budgetMs, domains: () => domains() ?? [], log },
-          file: join(await folderIn(parts.data, 'mta-sts'), `${id}.json`),
-        })
-      : createSmtpCourier({ ...nextHop, budgetMs })
+    nextHop.kind === 'mx' ? await openByMx(id, nextHop, parts) : createSmtpCourier({ ...nextHop, budgetMs })
   const signing = { org: id, keys: dkim.keys, domains, egress, log }
   const courier = dkim.signs ? await signingCourier(bySmtp, signing) : bySmtp
   const beside = { otherwise: courier, budgetMs, org: id, metrics, log }
@@ -76,6 +71,13 @@ async function openCourier({ id, nextHop, dkim, api }: OrganizationConfig, parts
   // With delivery by MX no one domain that is away stands for all the others.
   const watched = nextHop.kind === 'mx' ? way : watchCourier(way, parts.breakerOf(id))
   return traceCourier(watched, id, parts.tracer)
+}
+
+/** What asks DNS and for MTA-STS policies is loaded only here: its packages take 11 MB that nobody with a relay needs. */
+async function openByMx(id: OrgId, config: MxConfig, { data, domainsOf, budgetMs, log }: OrganizationParts) {
+  const { openMxDelivery } = await import('./mx-delivery.ts')
+  const file = join(await folderIn(data, 'mta-sts'), `${id}.json`)
+  return openMxDelivery({ config, file, budgetMs, domains: () => domainsOf(id) ?? [], log })
 }
 
 async function folderIn(data: string, name: string): Promise<string> {

@@ -1,6 +1,7 @@
 import { domainToASCII } from 'node:url'
 import type { Answer, MxData, RecordType, TlsaData } from 'dns-packet'
-import { askServer, DnsFault, type DnsServer } from './dns-exchange.ts'
+import { askServer, DnsFault } from './dns-exchange.ts'
+import type { DnsServer } from './dns-server.ts'
 
 /** What DNS says of one name and type. */
 export type Records<Value> = {

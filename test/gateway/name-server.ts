@@ -12,7 +12,7 @@ import {
   TRUNCATED_RESPONSE,
 } from 'dns-packet'
 import type { Test } from 'tap'
-import type { DnsServer } from '../../gateway/dns-exchange.ts'
+import type { DnsServer } from '../../gateway/dns-server.ts'
 
 /**
  * What a name server knows: by name and type, such as `example.org MX`, its records: for MX `10 mx.example.org`, for TLSA `3 1 1 <hex>`. A name

@@ -1,6 +1,6 @@
 import { encode } from 'dns-packet'
 import t, { type Test } from 'tap'
-import { dnsServerOf } from '../../gateway/dns-exchange.ts'
+import { dnsServerOf } from '../../gateway/dns-server.ts'
 import { createResolver, type ResolverOptions } from '../../gateway/resolver.ts'
 import { startNameServer, type Zone } from './name-server.ts'
 
