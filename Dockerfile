@@ -11,6 +11,13 @@ RUN npm ci --omit=dev && npm cache clean --force \
  && install -d -o node -g node -m 0700 /var/lib/sealpost \
  && install -d -m 0755 /etc/sealpost
 
+# What Node compiles at a start it finds here at the next, instead of compiling it anew: 0.3 s and 20 MB less. Filled now, by the user who will read it (Node
+# keeps a folder for each); then nobody may write there, as whoever can decides what runs. Without a configuration a role loads itself and ends with 78.
+ENV NODE_COMPILE_CACHE=/opt/sealpost/compiled
+RUN install -d -o node -g node compiled \
+ && for role in gateway keyserver; do setpriv --reuid=node --regid=node --clear-groups node $role/main.ts || test $? -eq 78 || exit 1; done \
+ && chown -R root:root compiled && chmod -R a=rX,u+w compiled
+
 # Configuration, certificates and policies come in read-only; only the volume is written, so the root may be read-only (with a tmpfs for /tmp,
 # where the gateway keeps its encrypted scratch files).
 VOLUME /var/lib/sealpost

@@ -185,8 +185,12 @@ async function makeCertificates(folder: string): Promise<void> {
   if (code !== 0) throw new Error(`certificates could not be made: ${said.join(' ')}`)
 }
 
+/** What Node has compiled, as in the image; beside the packages, where only who may change those can write. */
+const compiled = join(root, 'node_modules', '.cache', 'sealpost')
+
 async function start(name: string, program: string, config: string, log: string, opsPort: number): Promise<Running> {
-  const child = spawn(process.execPath, [program, config], { stdio: ['ignore', 'pipe', 'pipe'] })
+  const env = { NODE_COMPILE_CACHE: compiled, ...process.env }
+  const child = spawn(process.execPath, [program, config], { stdio: ['ignore', 'pipe', 'pipe'], env })
   const file = createWriteStream(log, { flags: 'a', mode: 0o600 })
   let tail = ''
   for (const stream of [child.stdout, child.stderr]) {

@@ -56,6 +56,13 @@ t.test('it is YAML without surprises, and everything that a service names is dec
   t.match(compose.networks, { control: { internal: true } })
 })
 
+t.test('what is compiled when the image is built is read afterwards, and written by nobody', async (t) => {
+  const folder = /^ENV NODE_COMPILE_CACHE=\/opt\/sealpost\/(\w+)$/m.exec(dockerfile)?.[1]
+  t.type(folder, 'string', 'within the read-only root')
+  t.match(dockerfile, new RegExp(`chown -R root:root ${folder} && chmod -R a=rX,u\\+w ${folder}$`, 'm'))
+  t.ok(dockerfile.indexOf('chown -R root:root') < dockerfile.indexOf('\nUSER node\n'))
+})
+
 t.test('each role runs with a root that cannot be written, without rights, and watched', async (t) => {
   for (const [name, service] of services) {
     t.same(service.command, [name], 'a role of the image')
