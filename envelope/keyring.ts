@@ -4,7 +4,7 @@ import {
   KeyringTraceFlag,
   type NodeDecryptionMaterial,
   type NodeEncryptionMaterial,
-} from '@aws-crypto/client-node'
+} from '@aws-crypto/material-management-node'
 
 export const PROVIDER_ID = 'sealpost'
 

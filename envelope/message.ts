@@ -1,11 +1,11 @@
+import { getEncryptionInfo } from '@aws-crypto/encrypt-node/build/main/src/encrypt_stream.js'
+import { getEncryptFrame } from '@aws-crypto/encrypt-node/build/main/src/framed_encrypt_stream.js'
 import {
   AlgorithmSuiteIdentifier,
   CommitmentPolicy,
   NodeAlgorithmSuite,
   NodeDefaultCryptographicMaterialsManager,
-} from '@aws-crypto/client-node'
-import { getEncryptionInfo } from '@aws-crypto/encrypt-node/build/main/src/encrypt_stream.js'
-import { getEncryptFrame } from '@aws-crypto/encrypt-node/build/main/src/framed_encrypt_stream.js'
+} from '@aws-crypto/material-management-node'
 import { createOneKeyring, type OneKey } from './keyring.ts'
 
 /**

@@ -2,7 +2,7 @@ import { registerHooks } from 'node:module'
 import t from 'tap'
 
 /** What only some configurations need is loaded where it is made: else it is memory of every gateway's. */
-const OPTIONAL = ['mailauth', 'dns-packet', '@googleapis', '@microsoft', '@opentelemetry', 'jose']
+const OPTIONAL = ['mailauth', 'dns-packet', '@aws-sdk', '@googleapis', '@microsoft', '@opentelemetry', 'jose']
 
 t.test('the parts of a gateway do not bring in the packages of providers, DKIM, MX or telemetry', async (t) => {
   const loaded: string[] = []
