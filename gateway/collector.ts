@@ -1,4 +1,5 @@
 import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 
 /**
  * Has garbage collected by the rule of newer engines: octets outside of the heap count towards one limit with it. V8 13, which comes with Node 24,
@@ -7,4 +8,14 @@ import { setFlagsFromString } from 'node:v8'
  */
 export function collectAsNewerEngines(): void {
   if (process.versions.v8.startsWith('13.')) setFlagsFromString('--external-memory-accounted-in-global-limit')
+}
+
+/**
+ * Collects once, thoroughly, and gives the pages back to the system: of what the loading of some hundred files leaves behind (40 MB) the engine would keep most
+ * for as long as the process runs. Takes some tens of milliseconds.
+ */
+export function collectAfterLoading(): void {
+  setFlagsFromString('--expose-gc')
+  const collect: NodeJS.GCFunction = runInNewContext('gc')
+  collect({ type: 'major', execution: 'sync', flavor: 'last-resort' })
 }

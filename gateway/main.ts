@@ -1,6 +1,6 @@
 import closeWithGrace from 'close-with-grace'
 import { ConfigError } from '../protocol/config-document.ts'
-import { collectAsNewerEngines } from './collector.ts'
+import { collectAfterLoading, collectAsNewerEngines } from './collector.ts'
 import { type Config, loadConfig } from './config.ts'
 import { startGateway } from './gateway.ts'
 import { createLog, openStandardOutput } from './log.ts'
@@ -25,6 +25,7 @@ async function main(args: readonly string[]): Promise<void> {
     output.flushSync()
     throw error
   })
+  collectAfterLoading()
   for (const { name, address, port } of gateway.addresses) {
     process.stdout.write(`gateway ${name} listening on ${address}:${port}\n`)
   }

@@ -243,13 +243,15 @@ class StrictStream extends SMTPStream {
     const { pieces, end } = this.#scan.feed(chunk)
     if (this.#bareNewlines === 'refuse') sink.fault = this.#scan.fault()
     this.#hand(sink, pieces).then(() => {
+      // The next commands are parts of the chunk; mostly there are none yet.
+      const rest = end === -1 || end === chunk.length ? NOTHING : chunk.subarray(end)
+      if (rest === NOTHING) giveBack(chunk)
       if (end === -1) {
-        giveBack(chunk)
         done()
         return
       }
       this.#sink = null
-      this._endDataMode(false, chunk.subarray(end), done)
+      this._endDataMode(false, rest, done)
     }, done)
   }
 
@@ -260,3 +262,5 @@ class StrictStream extends SMTPStream {
     }
   }
 }
+
+const NOTHING = Buffer.alloc(0)
