@@ -1,12 +1,15 @@
-/** Asks for one thing; what waits meanwhile shares a call. */
+/** Asks for one thing. One call is in flight at a time: with none, a request leaves at once; what waits meanwhile shares the next. */
 export type Bulk<Request, Result> = (request: Request) => Promise<Result>
 
 export type BulkOptions<Request, Result> = {
   /** Answers item by item, in order, undefined where an answer is missing; a rejection is every item's. */
   readonly send: (items: readonly Encoded<Request>[]) => Promise<readonly (Result | undefined)[]>
   readonly encode: (request: Request) => string
-  /** Calls in flight at a time. While fewer are, a request leaves at once: nobody ever waits for a timer. */
-  readonly lanes: number
+  /**
+   * How long, at most, a call waits for those whom the one before it served, milliseconds. Most are back with their next request soon, and what
+   * they share costs little more than one. It leaves once as many wait as can be expected. After a call for one alone nobody waits.
+   */
+  readonly patienceMs: number
   /** Items and characters of one call. */
   readonly most: { readonly items: number; readonly characters: number }
 }
@@ -21,7 +24,8 @@ type Waiting<Request, Result> = Encoded<Request> & {
 
 export function createBulk<Request, Result>(options: BulkOptions<Request, Result>): Bulk<Request, Result> {
   const waiting: Waiting<Request, Result>[] = []
-  let inFlight = 0
+  let running = false
+  let arrived: (() => void) | null = null
 
   function next(): Waiting<Request, Result>[] {
     let characters = 0
@@ -34,27 +38,47 @@ export function createBulk<Request, Result>(options: BulkOptions<Request, Result
     return waiting.splice(0, count)
   }
 
+  async function call(items: readonly Waiting<Request, Result>[]): Promise<void> {
+    try {
+      const results = await options.send(items)
+      for (const [index, item] of items.entries()) {
+        const result = results[index]
+        if (result === undefined) item.reject(new Error('the answer has fewer items than the call'))
+        else item.resolve(result)
+      }
+    } catch (error) {
+      for (const item of items) item.reject(error)
+    }
+  }
+
+  /** Until so many wait, or patience is at its end. */
+  async function gather(count: number): Promise<void> {
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, options.patienceMs)
+      arrived = () => {
+        if (waiting.length < count) return
+        clearTimeout(timer)
+        resolve()
+      }
+    })
+    arrived = null
+  }
+
   async function run(): Promise<void> {
-    inFlight += 1
+    running = true
     while (waiting.length > 0) {
       const items = next()
-      try {
-        const results = await options.send(items)
-        for (const [index, item] of items.entries()) {
-          const result = results[index]
-          if (result === undefined) item.reject(new Error('the answer has fewer items than the call'))
-          else item.resolve(result)
-        }
-      } catch (error) {
-        for (const item of items) item.reject(error)
-      }
+      await call(items)
+      const expected = Math.min(items.length + waiting.length, options.most.items)
+      if (items.length > 1 && waiting.length < expected) await gather(expected)
     }
-    inFlight -= 1
+    running = false
   }
 
   return (request) =>
     new Promise((resolve, reject) => {
       waiting.push({ request, body: options.encode(request), resolve, reject })
-      if (inFlight < options.lanes) void run()
+      if (running) arrived?.()
+      else void run()
     })
 }
