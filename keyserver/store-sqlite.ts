@@ -220,7 +220,8 @@ function connect(file: string): Database.Database {
     database.pragma('secure_delete = ON')
     database.pragma('foreign_keys = ON')
     database.pragma('temp_store = MEMORY')
-    database.pragma('cache_size = -65536')
+    // 16 MiB, as the system caches the file too: SQLite goes through the whole of it at some commits.
+    database.pragma('cache_size = -16384')
     // 16 MiB: pages that are written again and again go into the database once, and checkpoints interrupt less often.
     database.pragma('wal_autocheckpoint = 4000')
     return database
