@@ -6,10 +6,11 @@ export type BulkOptions<Request, Result> = {
   readonly send: (items: readonly Encoded<Request>[]) => Promise<readonly (Result | undefined)[]>
   readonly encode: (request: Request) => string
   /**
-   * How long, at most, a call waits for those whom the one before it served, milliseconds. Most are back with their next request soon, and what
-   * they share costs little more than one. It leaves once as many wait as can be expected. After a call for one alone nobody waits.
+   * Asked after each call: how long, at most, the next one waits for those whom this one served, milliseconds; 0 for not at all. Most are back with
+   * their next request soon, and what they share costs little more than one. It leaves once as many wait as can be expected. After a call for one alone
+   * nobody waits.
    */
-  readonly patienceMs: number
+  readonly patienceMs: () => number
   /** Items and characters of one call. */
   readonly most: { readonly items: number; readonly characters: number }
 }
@@ -52,9 +53,9 @@ export function createBulk<Request, Result>(options: BulkOptions<Request, Result
   }
 
   /** Until so many wait, or patience is at its end. */
-  async function gather(count: number): Promise<void> {
+  async function gather(count: number, patienceMs: number): Promise<void> {
     await new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, options.patienceMs)
+      const timer = setTimeout(resolve, patienceMs)
       arrived = () => {
         if (waiting.length < count) return
         clearTimeout(timer)
@@ -70,7 +71,8 @@ export function createBulk<Request, Result>(options: BulkOptions<Request, Result
       const items = next()
       await call(items)
       const expected = Math.min(items.length + waiting.length, options.most.items)
-      if (items.length > 1 && waiting.length < expected) await gather(expected)
+      const patienceMs = options.patienceMs()
+      if (patienceMs > 0 && items.length > 1 && waiting.length < expected) await gather(expected, patienceMs)
     }
     running = false
   }

@@ -13,6 +13,7 @@ import {
 } from '../protocol/gateway-api.ts'
 import { clientIn } from './client.ts'
 import { confirm } from './confirm.ts'
+import { createCrowd } from './crowd.ts'
 import { trustedTime } from './door.ts'
 import { KeyServerError } from './error.ts'
 import { issue } from './issue.ts'
@@ -58,10 +59,14 @@ export function bulkRoutes(app: FastifyInstance, parts: Parts): void {
       return { results: await Promise.all(request.body.requests.map((item) => recordOutcome(parts, caller, item))) }
     },
   )
+  const crowd = createCrowd()
   app.post<{ Body: StepsRequest }>(
     '/v1/steps',
     options('Issue, confirm and report in one call', StepsRequest, StepsResult),
-    (request) => takeSteps(parts, callerOf(request), request.body),
+    async (request) => {
+      const crowded = crowd.calls(request.body.instance, performance.now())
+      return { ...(await takeSteps(parts, callerOf(request), request.body)), crowded }
+    },
   )
 }
 

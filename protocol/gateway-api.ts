@@ -203,6 +203,8 @@ export const StepsResult = Type.Object({
   issue: Type.Array(IssueResult),
   confirm: Type.Array(ConfirmResult),
   outcome: Type.Array(OutcomeResult),
+  /** Whether other gateways called a moment ago as well: then fewer calls with more in each serve all of them better. */
+  crowded: Type.Optional(Type.Boolean()),
 })
 export type StepsResult = Static<typeof StepsResult>
 

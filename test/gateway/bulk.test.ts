@@ -10,7 +10,7 @@ t.test('what waits while a call is in flight shares the next one, in order', asy
       await sleep(20)
       return requests.map(({ body }) => `answer ${body}`)
     },
-    ...{ encode: String, patienceMs: 0, most: { items: 5, characters: 1000 } },
+    ...{ encode: String, patienceMs: () => 0, most: { items: 5, characters: 1000 } },
   })
   const answers = await Promise.all(Array.from({ length: 20 }, (_, n) => bulk(n)))
   t.strictSame(
@@ -28,7 +28,7 @@ t.test('a call is no larger than allowed, but for a single item', async (t) => {
       await sleep(1)
       return requests.map(({ body }) => body)
     },
-    ...{ encode: (text) => text, patienceMs: 0, most: { items: 100, characters: 10 } },
+    ...{ encode: (text) => text, patienceMs: () => 0, most: { items: 100, characters: 10 } },
   })
   await Promise.all(['aaaa', 'bbbb', 'cccc', 'd'.repeat(30), 'e'].map(bulk))
   t.strictSame(sizes, [4, 8, 30, 1])
@@ -43,7 +43,7 @@ t.test('a failed call fails its own items only, and a short answer those that it
       if (calls === 1) throw new Error('not answered')
       return requests.slice(1).map(({ request }) => request)
     },
-    ...{ encode: String, patienceMs: 0, most: { items: 10, characters: 100 } },
+    ...{ encode: String, patienceMs: () => 0, most: { items: 10, characters: 100 } },
   })
   const settled = await Promise.allSettled([1, 2, 3].map(bulk))
   t.strictSame(
@@ -62,7 +62,7 @@ function timed(patienceMs: number) {
       await sleep(20)
       return requests.map(({ request }) => request)
     },
-    ...{ encode: String, patienceMs, most: { items: 4, characters: 1000 } },
+    ...{ encode: String, patienceMs: () => patienceMs, most: { items: 4, characters: 1000 } },
   })
   /** One who is back with another request some time after each answer. */
   const caller = async (requests: number, afterMs: number) => {
