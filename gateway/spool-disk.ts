@@ -58,7 +58,7 @@ const CREATE = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL
  * Files of delivered mail that new mail is written into: making an inode and freeing it costs a file system several times what filling it does.
  * Octets of one, and of all of them, in whole blocks.
  */
-const SPARES = { one: 64 * 1024, all: 16 * 1024 * 1024 }
+const SPARES = { one: 64 * 1024, all: 64 * 1024 * 1024 }
 const BLOCK = 4096
 const TIDIED_AT_ONCE = 16
 /** From so many on it is worth an fsync of the folder to keep what is removed without anything being written. */
