@@ -18,7 +18,7 @@ import { outboundVariables, outboundVariablesOf, releaseVariables } from './vari
 
 /** A file read as far as it could be. */
 export type Examined = {
-  /** Null if the file has any fault. */
+  /** Null where the file is faulty. */
   readonly policy: Policy | null
   readonly faults: readonly Fault[]
   /** How its tests came out; empty if it had faults before any could run. */

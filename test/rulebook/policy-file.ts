@@ -28,7 +28,7 @@ export function policyText(parts: {
   ].join('\n')
 }
 
-/** The policy of such a file; throws with its faults if it has any. */
+/** The policy of such a file; throws with its faults where there are some. */
 export function policyOf(parts: Parameters<typeof policyText>[0]): Policy {
   const loaded = loadPolicy(policyText(parts), 'test.yaml')
   if (loaded.kind === 'policy') return loaded.policy

@@ -13,7 +13,7 @@ export type Moment = {
   readonly size: number
 }
 
-/** What to do: undefined goes on as any provider would, null cuts the connection, a text is said instead. A promise stalls until it settles. */
+/** What to do: undefined goes on like every provider, null cuts the connection, a text is said instead. A promise stalls until it settles. */
 export type Act = string | null | undefined
 export type Script = (moment: Moment) => Act | Promise<Act>
 
