@@ -176,7 +176,8 @@ Send one of your own:
   swaks --server localhost:${ports.smtp} --from anna@acme.example --to bob@example.org --header 'Subject: Hello' --body 'For you alone.'
 
 Look at the log:              npx sealpost audit show ${house.database} --log acme.example
-Change the policy and watch:  ${house.policyFile}
+Change the policy:            ${house.policyFile}
+  and see what came of it:    tail -f ${house.keyserverLog}
 Ctrl-C ends it.`)
 }
 

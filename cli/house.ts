@@ -64,6 +64,8 @@ export type House = {
   readonly origin: string
   readonly database: string
   readonly policyFile: string
+  /** Of the key server, which says there what it makes of a changed policy. */
+  readonly keyserverLog: string
   startKeyserver(): Promise<Running>
   startGateway(): Promise<Running>
   /** `gw2`, at the ports of {@link HouseOptions.second}. Throws where none are given. */
@@ -78,6 +80,7 @@ export async function buildHouse(options: HouseOptions): Promise<House> {
   for (const sub of ['policies', 'keyserver']) await mkdir(at(sub), { recursive: true, mode: 0o700 })
   if (!(await exists(at('certs', 'ca.pem')))) await makeCertificates(at('certs'))
   for (const secret of ['trace.key', 'loop.secret']) await makeSecret(at(secret))
+  const keyserverLog = at('keyserver.log')
   const policyFile = at('policies', 'acme.example.yaml')
   if (options.policy !== undefined) await writeFile(policyFile, options.policy)
   else if (!(await exists(policyFile))) await copyFile(join(root, 'policies', 'acme.example.yaml'), policyFile)
@@ -94,14 +97,9 @@ export async function buildHouse(options: HouseOptions): Promise<House> {
     origin,
     database: at('keyserver', 'keyserver.sqlite'),
     policyFile,
+    keyserverLog,
     startKeyserver: () =>
-      start(
-        'keyserver',
-        join(root, 'keyserver', 'main.ts'),
-        at('keyserver.yaml'),
-        at('keyserver.log'),
-        ports.keyserverOps,
-      ),
+      start('keyserver', join(root, 'keyserver', 'main.ts'), at('keyserver.yaml'), keyserverLog, ports.keyserverOps),
     startGateway: () => startGateway('gw1', ports),
     startSecondGateway: async () => {
       if (options.second === undefined) throw new Error('the second gateway has no ports')
