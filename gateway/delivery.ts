@@ -122,10 +122,16 @@ async function shipByLink(
 /** Confirms, and leaves the delivery to the spool. Rejects, with nothing kept, if either cannot be done. */
 export async function keep(parts: DeliveryParts, voyage: Voyage, shipment: Shipment): Promise<void> {
   const { org, tally } = voyage
-  await confirm(parts, org, shipment)
+  const entry = await entryOf(voyage, shipment)
+  const confirmed = confirm(parts, org, shipment)
   try {
-    await parts.spool.put(await entryOf(voyage, shipment), shipment.mail, { kind: 'confirmed' })
+    await parts.spool.put(entry, shipment.mail, { kind: 'confirming', confirmed })
   } catch (error) {
+    const isConfirmed = await confirmed.then(
+      () => true,
+      () => false,
+    )
+    if (!isConfirmed) throw error
     // The client tries again: nothing here is to keep it away.
     const given = {
       org: org.id,

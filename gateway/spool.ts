@@ -21,7 +21,7 @@ import { createSpoolWatch } from './spool-watch.ts'
 
 /** Mail that was answered 250 and is not delivered yet: kept until it is delivered, bounced or taken back. */
 export type Spool = SpoolOrders & {
-  /** Durable when it resolves, and then tried. Rejects with `disk-full`, or with whatever the mail's stream fails with; nothing is kept then. */
+  /** Durable when it resolves, and then tried. Rejects with `disk-full`, or with whatever the mail's stream or its confirmation fails with; nothing is kept then. */
   put(entry: SpoolEntry, mail: OutgoingMail, known: Known): Promise<void>
   /** Puts a notice to the sender in, where one is wished; durable when it resolves. */
   tell(
@@ -42,9 +42,9 @@ export type Spool = SpoolOrders & {
 
 /** What is known of an entry when it is put in. */
 export type Known =
-  /** It was confirmed just now; nothing was sent. */
-  | { readonly kind: 'confirmed' }
-  /** Nothing was sent, and the key server is asked before the first attempt. */
+  /** Nothing was sent, and it is being confirmed while it is written: either takes about as long. */
+  | { readonly kind: 'confirming'; readonly confirmed: Promise<void> }
+  /** Nothing was sent, and of an envelope the key server is asked before the first attempt. */
   | { readonly kind: 'unconfirmed' }
   /** A delivery has ended so for its recipients. */
   | { readonly kind: 'ended'; readonly fates: Fates }
@@ -113,25 +113,35 @@ export async function openSpool(parts: SpoolParts): Promise<Spool> {
     const times = until === undefined ? { now: parts.now() } : { now: parts.now(), until }
     const notice = noticeFor(subject, { org, host: parts.host, action, results, ...times })
     if (notice === null) return null
-    if (index.get(notice.entry.id) === undefined) await put(notice.entry, notice.mail, { kind: 'confirmed' })
+    if (index.get(notice.entry.id) === undefined) await put(notice.entry, notice.mail, { kind: 'unconfirmed' })
     return notice.entry.id
   }
 
   async function put(entry: SpoolEntry, mail: OutgoingMail, known: Known): Promise<void> {
     if (stopping.signal.aborted) throw new GatewayError('internal', { message: 'the spool is closed' })
-    const { octets, kept } = fresh.keep(mail)
-    const size = await folder.add(entry, octets)
     const confirmedUntil = known.kind === 'unconfirmed' ? 0 : performance.now() + parts.leaseMs
+    const { octets, kept } = fresh.keep(mail)
+    const added = folder.add(entry, octets)
+    const size = known.kind === 'confirming' ? await onceConfirmed(entry, added, known.confirmed) : await added
     const state = firstState(entry, parts.now().getTime())
     const one: Live = { entry, size, state, busy: false, confirmedUntil, fresh: kept, notice: null }
     fresh.count(one)
     index.add(one)
-    if (known.kind === 'confirmed' || known.kind === 'unconfirmed') line.push(entry.org, one)
+    if (known.kind === 'confirming' || known.kind === 'unconfirmed') line.push(entry.org, one)
     else await follow(one, known)
   }
 
+  /** Killed in between, what is here is confirmed after the next start, before anything is sent of it. */
+  async function onceConfirmed(entry: SpoolEntry, added: Promise<number>, confirmed: Promise<void>): Promise<number> {
+    const [written, allowed] = await Promise.allSettled([added, confirmed])
+    if (written.status === 'rejected') throw written.reason
+    if (allowed.status === 'fulfilled') return written.value
+    await folder.remove(entry.id)
+    throw allowed.reason
+  }
+
   /** Resolves at once where the end is still to come. */
-  async function follow(one: Live, known: Exclude<Known, { kind: 'confirmed' | 'unconfirmed' }>): Promise<void> {
+  async function follow(one: Live, known: Exclude<Known, { kind: 'confirming' | 'unconfirmed' }>): Promise<void> {
     const org = parts.organizations.get(one.entry.org)
     if (org === undefined) return
     one.busy = true
