@@ -61,8 +61,8 @@ const CREATE = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL
 const SPARES = { one: 64 * 1024, all: 64 * 1024 * 1024 }
 const BLOCK = 4096
 const TIDIED_AT_ONCE = 16
-/** From so many on it is worth an fsync of the folder to keep what is removed without anything being written. */
-const WORTH_KEEPING = 4
+/** From so many removed files on, an fsync of the folder is worth its while although nothing is written. */
+const WORTH_SYNCING = 64
 
 /** A file on its way to its name. */
 type Draft = FileToWrite & { path: string; descriptor: number | null; fault: DiskFault | null }
@@ -76,7 +76,9 @@ const fsyncOf = promisify(fsync)
  */
 export function createSpoolDisk({ folder, draft: prefix, head }: SpoolDiskOptions): SpoolDisk {
   const spares: Spare[] = []
-  /** Of all spares. */
+  /** Removed, but not yet so on the disk: nothing may be written into them. */
+  const leaving: Spare[] = []
+  /** Of both. */
   let octetsKept = 0
   let drafts = 0
   const pathOf = (name: string) => join(folder, name)
@@ -106,17 +108,25 @@ export function createSpoolDisk({ folder, draft: prefix, head }: SpoolDiskOption
     closeSync(descriptor)
   }
 
-  /** What is kept of it for further use, if it has no more octets than `most`. */
-  function remove(name: string, most: number): Spare | null {
+  /** Keeps it for further use, if there is room. */
+  function remove(name: string): void {
     const path = pathOf(name)
-    const octets = most <= 0 ? 0 : Math.ceil(statSync(path).size / BLOCK) * BLOCK
-    if (octets === 0 || octets > Math.min(most, SPARES.one)) {
+    const octets = Math.ceil(statSync(path).size / BLOCK) * BLOCK
+    if (octets === 0 || octets > SPARES.one || octetsKept + octets > SPARES.all) {
       unlinkSync(path)
-      return null
+      return
     }
     const spare = { path: newPath(), octets }
     renameSync(path, spare.path)
-    return spare
+    leaving.push(spare)
+    octetsKept += octets
+  }
+
+  function removeAll(names: readonly string[]): (DiskFault | null)[] {
+    return names.map((name) => {
+      const fault = attempt(() => remove(name))
+      return fault?.code === 'ENOENT' ? null : fault
+    })
   }
 
   function syncFolder(): void {
@@ -128,18 +138,15 @@ export function createSpoolDisk({ folder, draft: prefix, head }: SpoolDiskOption
     }
   }
 
-  /** What is kept goes into `kept`. */
-  function removeAll(names: readonly string[], most: number, kept: Spare[]): (DiskFault | null)[] {
-    let left = most
-    return names.map((name) => {
-      const fault = attempt(() => {
-        const spare = remove(name, left)
-        if (spare === null) return
-        kept.push(spare)
-        left -= spare.octets
-      })
-      return fault?.code === 'ENOENT' ? null : fault
-    })
+  /** Brings the folder to the disk: what was removed until now can be used from then on. */
+  function settleFolder(): DiskFault | null {
+    const fault = attempt(syncFolder)
+    for (const spare of leaving.splice(0)) {
+      // One that cannot be spoilt goes.
+      if (fault === null && attempt(() => spoil(spare.path)) === null) spares.push(spare)
+      else forget(spare)
+    }
+    return fault
   }
 
   /** What was removed can be read by nobody from now on, whoever has the key. */
@@ -152,41 +159,27 @@ export function createSpoolDisk({ folder, draft: prefix, head }: SpoolDiskOption
     }
   }
 
-  /** Once the folder is on the disk; a file that cannot be spoilt goes. */
-  function keep(spare: Spare): void {
-    if (attempt(() => spoil(spare.path)) !== null) {
-      attempt(() => unlinkSync(spare.path))
-      return
-    }
-    spares.push(spare)
-    octetsKept += spare.octets
+  function forget({ path, octets }: Spare): void {
+    octetsKept -= octets
+    attempt(() => unlinkSync(path))
   }
 
   /** Gives room back. True once there is nothing to give. */
   function tidy(most: number): boolean {
-    for (const { path, octets } of spares.splice(0, most)) {
-      octetsKept -= octets
-      attempt(() => unlinkSync(path))
-    }
-    return spares.length === 0
+    for (const spare of [...leaving.splice(0, most), ...spares.splice(0, most)]) forget(spare)
+    return spares.length === 0 && leaving.length === 0
   }
 
   return {
     async carryOut({ files, removed }) {
       const drafts = files.map((file): Draft => ({ ...file, path: '', descriptor: null, fault: null }))
+      if (spares.length < files.length && leaving.length > 0) settleFolder()
       for (const draft of drafts) draft.fault = attempt(() => write(draft))
       await Promise.all(drafts.map(sync))
       for (const draft of drafts) draft.fault ??= attempt(() => renameSync(draft.path, pathOf(draft.name)))
       const durable = drafts.filter((draft) => draft.durable && draft.fault === null)
-      const kept: Spare[] = []
-      const syncs = durable.length > 0 || removed.length >= WORTH_KEEPING
-      // Without an fsync of the folder nothing could be written into them.
-      const faults = removeAll(removed, syncs ? SPARES.all - octetsKept : 0, kept)
-      const unsynced = durable.length > 0 || kept.length > 0 ? attempt(syncFolder) : null
-      for (const spare of kept) {
-        if (unsynced === null) keep(spare)
-        else attempt(() => unlinkSync(spare.path))
-      }
+      const faults = removeAll(removed)
+      const unsynced = durable.length > 0 || leaving.length >= WORTH_SYNCING ? settleFolder() : null
       for (const draft of unsynced === null ? [] : durable) {
         // Nobody knows whether it would be there after a power cut.
         draft.fault = unsynced

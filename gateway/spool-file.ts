@@ -16,6 +16,8 @@ const TAG = 16
 const CIPHER = 'aes-256-gcm'
 /** Plain octets of a record. */
 const RECORD = 256 * 1024
+/** Octets that are read at a time: most mails are smaller, and each reading costs more than what it reads. */
+const READ_AHEAD = 64 * 1024
 /** A record that says to be longer is damaged. The first holds up to 500 recipients and the returned header fields. */
 const LONGEST = 8 * 1024 * 1024
 
@@ -87,18 +89,25 @@ export async function* readSpoolMail(key: SpoolKey, name: string, path: string):
 type SealedRecord = { readonly plain: Uint8Array; readonly last: boolean }
 
 async function openRecords(file: FileHandle, key: SpoolKey, name: string) {
+  const { size } = await file.stat()
   let at = 0
+  let ahead: Buffer = Buffer.alloc(0)
   const take = async (length: number): Promise<Buffer> => {
-    const octets = Buffer.allocUnsafe(length)
-    const { bytesRead } = await file.read(octets, 0, length, at)
-    if (bytesRead < length) throw new Error('a file of the spool is shorter than it was written')
+    if (length > size - at) throw new Error('a file of the spool is shorter than it was written')
+    if (length > ahead.length) {
+      const octets = Buffer.allocUnsafe(Math.min(Math.max(length, READ_AHEAD), size - at))
+      const { bytesRead } = await file.read(octets, 0, octets.length, at)
+      if (bytesRead < octets.length) throw new Error('a file of the spool is shorter than it was written')
+      ahead = octets
+    }
+    const octets = ahead.subarray(0, length)
+    ahead = ahead.subarray(length)
     at += length
     return octets
   }
   const head = await take(HEAD)
   if (!head.subarray(0, MAGIC.length).equals(MAGIC)) throw new Error('this is no file of the spool')
   const secret = createSecretKey(key.unwrap(head.subarray(MAGIC.length), name))
-  const { size } = await file.stat()
   let records = 0
   return {
     async next(): Promise<SealedRecord> {
