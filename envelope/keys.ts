@@ -1,14 +1,11 @@
 import { EnvelopeError } from './fault.ts'
 import type { Header } from './header.ts'
+import { COMMIT, DERIVE } from './labels.ts'
 
 /**
  * Keys of suite 0x0478 by WebCrypto: HKDF-SHA512 (RFC 5869) over the data key, salted with the message id, gives the key of the frames
- * and the commitment. docs/format.md, section Keys.
+ * and the commitment. `dataKey` is 32 octets, `messageId` 32. docs/format.md, section Keys.
  */
-const DERIVE = new Uint8Array([0x04, 0x78, ...new TextEncoder().encode('DERIVEKEY')])
-const COMMIT = new TextEncoder().encode('COMMITKEY')
-
-/** Both outputs of the key derivation. `dataKey` is 32 octets, `messageId` 32. */
 export async function deriveKeys(
   dataKey: Uint8Array,
   messageId: Uint8Array,

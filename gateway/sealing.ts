@@ -86,7 +86,7 @@ export async function createSealing(options: SealingOptions): Promise<Sealing> {
       } as const
       if (plain.plainSize > MEMORY_LIMIT) return sealIntoFile(options, plain, sealOptions)
       const octets = await whole(plain)
-      const sealed = await sealWhole(octets, sealOptions)
+      const sealed = sealWhole(octets, sealOptions)
       giveBack(octets)
       return inMemory(sealed, plain.plainSize)
     },

@@ -84,7 +84,7 @@ t.test('what does not inflate, or ends early, is refused', async (t) => {
   const options = freshOptions('deflate')
   // Sealed as identity under a context that says deflate: the message itself is no DEFLATE stream.
   const { context, ...keys } = options
-  const honest = await sealWhole(MESSAGE, { ...keys, context: { ...context, encoding: 'identity' } })
+  const honest = sealWhole(MESSAGE, { ...keys, context: { ...context, encoding: 'identity' } })
   t.equal(await openOrFault(honest, { ...keys, context }, MESSAGE.length).then((o) => typeof o), 'object')
   const short = {
     profile: { ...sealpostProfile, encodingOf: () => 'deflate' as const },

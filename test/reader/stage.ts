@@ -97,7 +97,7 @@ async function seal(house: House, message: Buffer, options: SealedMail): Promise
   const termsHash = randomBytes(32).toString('base64url')
   const wrappedKey = wrapDataKey(secret, dataKey, { org, envelope: id, termsHash })
   const context = { org, envelope: id, terms: termsHash, encoding }
-  const octets = await sealWhole(message, { dataKey, wrappedKey, context })
+  const octets = sealWhole(message, { dataKey, wrappedKey, context })
   const issuedAt = clock.now()
   const bucket = await keyring.currentBucket(org, issuedAt + ttlSeconds * 1000)
   await store.transact(async (tx) => {
