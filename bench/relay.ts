@@ -149,8 +149,8 @@ async function besides(bench: Bench, byLink: boolean): Promise<Relay> {
     : { name: 'two gateways', ports: [...one.ports, port], pids: [...one.pids, pid] }
 }
 
-/** Connections are made, today's keys exist, and code is compiled: V8 goes on with that for some ten thousand mails. */
-export async function warmUp(port: number, sink: Sink, count = 20_000): Promise<void> {
+/** Connections are made, today's keys exist, and code is compiled: V8 goes on with that for some thirty thousand mails. */
+export async function warmUp(port: number, sink: Sink, count = 30_000): Promise<void> {
   const before = sink.count()
   const args = ['--port', `${port}`, '--count', `${count}`, '--size', '10000', '--connections', '20', '--keep']
   const { taken } = await runProgram<Sent>('source.ts', args, 240)
