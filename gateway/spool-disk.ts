@@ -173,7 +173,6 @@ export function createSpoolDisk({ folder, draft: prefix, head }: SpoolDiskOption
   return {
     async carryOut({ files, removed }) {
       const drafts = files.map((file): Draft => ({ ...file, path: '', descriptor: null, fault: null }))
-      if (spares.length < files.length && leaving.length > 0) settleFolder()
       for (const draft of drafts) draft.fault = attempt(() => write(draft))
       await Promise.all(drafts.map(sync))
       for (const draft of drafts) draft.fault ??= attempt(() => renameSync(draft.path, pathOf(draft.name)))
