@@ -25,8 +25,8 @@ export type MessageText = {
 export function createMessageText(raw: string): MessageText {
   const text = raw
     .replaceAll('\r\n', '\n')
-    .replace(/[\u00ad\u200b-\u200d\u2060\ufeff]/g, '')
-    .replace(/[\u00a0\u2000-\u200a\u202f\u3000]/g, ' ')
+    .replace(/\p{Default_Ignorable_Code_Point}/gu, '')
+    .replace(/[\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]/g, ' ')
   const answers = new Map<string, boolean>()
   let cardNumbers: number | null = null
   let ibans: number | null = null

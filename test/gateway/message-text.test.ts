@@ -170,6 +170,13 @@ t.test('HTML becomes the text that a reader sees', async (t) => {
     ['x<script>never closed', 'x'],
     ['x<a never closed', 'x<a never closed'],
     ['<!DOCTYPE html><?xml?>x', 'x'],
+    ['<p ">one</p "><a x=y">two</a =">', '\none\ntwo'],
+    ['<a x = "a > b" y=\'>\'/z>one</a>', 'one'],
+    ['<!-->one<!-- --><!--->two<!-- -->', 'onetwo'],
+    ['<!-- x --!>one<!-- -->', 'one'],
+    ['<!x ">one<b "><?x ">two<b "></?">three<b ">', 'onetwothree'],
+    ['<style-x>one</style-x>', 'one'],
+    ['4111&ensp;1111&thinsp;1111&#00000000000032;1111&nbspand', '4111 1111 1111 1111 and'],
   ] as const
   for (const [html, text] of cases) t.equal(htmlText(html), text, html)
 })

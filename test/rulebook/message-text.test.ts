@@ -152,3 +152,9 @@ t.test('what cannot be asked of a text is a fault', async (t) => {
     t.match(loaded.kind === 'faulty' ? loaded.faults[0].message : 'no fault', said, when)
   }
 })
+
+t.test('letters that nobody sees hide nothing', async (t) => {
+  for (const unseen of ['\u00ad', '\u200b', '\u200e', '\u202c', '\u2062', '\u034f', '\ufe0f', '\u180e', '\u{e0041}']) {
+    t.ok(createMessageText(`sec${unseen}ret`).contains('secret'), unseen.codePointAt(0)?.toString(16))
+  }
+})
