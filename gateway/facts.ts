@@ -27,7 +27,7 @@ export async function readFacts(
 ): Promise<MessageFacts> {
   const { header } = content
   const message = readPart(header)
-  const { parts, malformed, contents } = await readParts(content, message, reads)
+  const { parts, malformed, whole, contents } = await readParts(content, message, reads)
   const { subject } = message
   const tags = readTags(subject)
   return {
@@ -41,7 +41,7 @@ export async function readFacts(
     size: content.size,
     attachments: parts.filter(isAttachment).map((part) => attachmentOf(part, contents.get(part))),
     scan,
-    ...(await readText(reads, parts, contents, !malformed, deadline)),
+    ...(await readText(reads, parts, contents, whole && !message.doubtful, deadline)),
     nullSender: sender === null,
     report: message.type === 'multipart/report',
     autoReply: isAutoReply(header),
@@ -49,7 +49,7 @@ export async function readFacts(
     list: isList(header),
     signed: parts.some((part) => part.within === 0 && isSigned(part)),
     encrypted: isEncrypted(message),
-    malformed: malformed || message.doubtful || header.fields.some((field) => field.key === ''),
+    malformed: malformed || message.doubtful,
     ttlWish: readTtlWish(header, tags),
   }
 }

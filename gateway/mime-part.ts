@@ -1,4 +1,5 @@
-import { fieldsOf, fieldValue, type Header } from './header.ts'
+import { kindByName } from '../rulebook/index.ts'
+import { fieldsOf, type Header } from './header.ts'
 import { decodeWords, parseStructured, type Structured } from './mime-words.ts'
 
 /** What a part's own header says (RFC 2045). */
@@ -10,11 +11,11 @@ export type Part = {
   readonly encoding: string
   /** `attachment`, `inline`, …, lower case; '' without. */
   readonly disposition: string
-  /** Decoded; '' without. */
+  /** Decoded; '' without. Of several the first that names a program or a script, if one does: some mail program goes by it. */
   readonly filename: string
-  /** Decoded; '' without, as in all parts that head no message. */
+  /** Decoded, of all fields; '' without, as in all parts that head no message. */
   readonly subject: string
-  /** More than one Content-Type, or one that cannot be read. */
+  /** Mail programs need not agree on what part this is: a field that says so stands twice, or cannot be read, or a line of its header is none. */
   readonly doubtful: boolean
   /** How many messages it lies in: 0 for the message itself and its own parts, 1 for those of a message attached to it. */
   readonly within: number
@@ -22,24 +23,52 @@ export type Part = {
 
 /** Characters of a subject that rules see, and in which tags are looked for. */
 const SUBJECT_LIMIT = 4096
+/** Characters of a file name. */
+const NAME_LIMIT = 1024
 
 /** What a header says about the part that it heads; `otherwise` is its type where it says none. */
 export function readPart(header: Header, within = 0, otherwise = 'text/plain'): Part {
-  const types = fieldsOf(header, 'content-type')
-  const type = parseStructured(types[0]?.value ?? otherwise)
-  const disposition = parseStructured(fieldsOf(header, 'content-disposition')[0]?.value ?? '')
-  const encoding = parseStructured(fieldsOf(header, 'content-transfer-encoding')[0]?.value ?? '7bit')
-  const parameters: Structured['parameters'] = type?.parameters ?? new Map()
+  const type = readField(header, 'content-type', otherwise)
+  const disposition = readField(header, 'content-disposition', '')
+  const encoding = readField(header, 'content-transfer-encoding', '7bit')
+  const known = type.read !== null && MEDIA_TYPE.test(type.read.value)
+  const subjects = fieldsOf(header, 'subject').flatMap(({ value }) => (value === '' ? [] : [value]))
+  const parameters: Structured['parameters'] = type.read?.parameters ?? new Map()
   return {
-    type: type?.value ?? 'text/plain',
+    type: known ? (type.read?.value ?? 'text/plain') : 'text/plain',
     parameters,
-    encoding: encoding?.value ?? '7bit',
-    disposition: disposition?.value ?? '',
-    filename: decodeWords(disposition?.parameters.get('filename') ?? parameters.get('name') ?? '').slice(0, 1024),
-    subject: decodeWords(fieldValue(header, 'subject') ?? '').slice(0, SUBJECT_LIMIT),
-    doubtful: type === null || types.length > 1,
+    encoding: encoding.read?.value ?? '7bit',
+    disposition: disposition.read?.value ?? '',
+    filename: nameOf([...given(disposition.read, 'filename'), ...given(type.read, 'name')]),
+    subject: decodeWords(subjects.join(' ')).slice(0, SUBJECT_LIMIT),
+    doubtful:
+      !known ||
+      [type, disposition, encoding].some(({ doubtful }) => doubtful) ||
+      header.fields.some((field) => field.key === ''),
     within,
   }
+}
+
+const MEDIA_TYPE = /^[\w!#$&^.+{}|'%*`~-]+\/[\w!#$&^.+{}|'%*`~-]+$/
+
+function readField(header: Header, name: string, otherwise: string) {
+  const values = fieldsOf(header, name).map(({ value }) => value)
+  const value = values[0] ?? otherwise
+  const read = parseStructured(value === '' ? otherwise : value)
+  const twice = read?.others.some(([parameter]) => parameter === 'boundary' || parameter === 'charset') === true
+  return { read, doubtful: values.length > 1 || twice || (read === null && value !== '') }
+}
+
+/** Every name that a field gives, the one that should count first. */
+function given(read: Structured | null, name: string): string[] {
+  const [first, others] = [read?.parameters.get(name), read?.others ?? []]
+  return [first ?? '', ...others.filter(([parameter]) => parameter === name).map(([, content]) => content)]
+}
+
+function nameOf(all: readonly string[]): string {
+  // The end of a long name tells what it is.
+  const names = all.filter((name) => name !== '').map((name) => decodeWords(name).slice(-NAME_LIMIT))
+  return names.find((name) => ['program', 'script'].includes(kindByName(name) ?? '')) ?? names[0] ?? ''
 }
 
 export function isMultipart(part: Part): boolean {

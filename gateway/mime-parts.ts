@@ -12,11 +12,23 @@ export type PartBody = { write(octets: Uint8Array): void }
 export type PartScan = {
   /** The next octets, beginning with the empty line that closes the message's header. */
   feed(chunk: Uint8Array): void
-  /** All parts in order, the message itself first; `malformed` if they cannot all be told. */
-  finish(): { readonly parts: readonly Part[]; readonly malformed: boolean }
+  /** All parts in order, the message itself first. */
+  finish(): {
+    readonly parts: readonly Part[]
+    /** They cannot all be told. */
+    readonly malformed: boolean
+    /** Neither can those of a message inside this one, which leaves this one readable. */
+    readonly whole: boolean
+  }
 }
 
-type OpenMultipart = { readonly delimiter: string; readonly within: number; readonly otherwise: string }
+type OpenMultipart = {
+  readonly delimiter: string
+  readonly within: number
+  readonly otherwise: string
+  /** Its delimiter came. One none of whose delimiters ever come is none, or somebody else reads another delimiter. */
+  begun: boolean
+}
 
 const DEPTH_LIMIT = 32
 const PART_LIMIT = 1000
@@ -36,6 +48,7 @@ export function createPartScan(message: Part, bodyOf: (part: Part) => PartBody |
   /** The multiparts that are open, outermost first. */
   const open: OpenMultipart[] = []
   let malformed = false
+  let whole = true
   let candidates = 0
   let carry = NOTHING
   /** The header of the part that has begun; null in a body. */
@@ -50,10 +63,14 @@ export function createPartScan(message: Part, bodyOf: (part: Part) => PartBody |
     stopped = true
   }
 
+  function doubt(level: number): void {
+    whole = false
+    if (level === 0) malformed = true
+  }
+
   function enter(part: Part): void {
     body = null
-    // What is wrong inside an attached message leaves this one readable.
-    if (part.doubtful && part.within === 0) malformed = true
+    if (part.doubtful) doubt(part.within)
     const deep = open.length === DEPTH_LIMIT || within === DEPTH_LIMIT
     const delimiter = part.parameters.get('boundary')?.trimEnd() ?? ''
     if (isMessage(part)) {
@@ -61,10 +78,11 @@ export function createPartScan(message: Part, bodyOf: (part: Part) => PartBody |
       head = createPartHead('after-line')
     } else if (isMultipart(part) && delimiter !== '') {
       const otherwise = part.type === 'multipart/digest' ? 'message/rfc822' : 'text/plain'
-      open.push({ delimiter, within, otherwise })
+      open.push({ delimiter, within, otherwise, begun: false })
     } else if (isMultipart(part) && part.within === 0) {
       stop()
     } else {
+      if (isMultipart(part)) doubt(within)
       body = bodyOf(part)
       return
     }
@@ -74,6 +92,7 @@ export function createPartScan(message: Part, bodyOf: (part: Part) => PartBody |
   function closeHead(): void {
     if (head === null) return
     const octets = head.octets()
+    if (head.cut()) doubt(within)
     head = null
     const header = parseHeader(octets)
     if (header === null || parts.length === PART_LIMIT) {
@@ -109,11 +128,18 @@ export function createPartScan(message: Part, bodyOf: (part: Part) => PartBody |
     return closing === -1 ? null : { index: closing, closes: true }
   }
 
+  function leave(multiparts: readonly OpenMultipart[]): void {
+    for (const one of multiparts) if (!one.begun) doubt(one.within)
+  }
+
   /** `after` says where behind the delimiter the new part's octets begin. */
   function turnTo({ index, closes }: { readonly index: number; readonly closes: boolean }, after: PartHeadStart): void {
     closeHead()
     if (stopped) return
     within = open[index]?.within ?? 0
+    const [own, ...inner] = open.slice(index)
+    if (own !== undefined && !closes) own.begun = true
+    leave(closes && own !== undefined ? [own, ...inner] : inner)
     open.length = Math.min(open.length, closes ? index : index + 1)
     body = null
     head = closes ? null : createPartHead(after)
@@ -181,9 +207,8 @@ export function createPartScan(message: Part, bodyOf: (part: Part) => PartBody |
     finish() {
       if (!stopped) scan(carry, true)
       closeHead()
-      // A multipart none of whose delimiters ever came is none.
-      if (isMultipart(message) && parts.length === 1) malformed = true
-      return { parts, malformed }
+      leave(open)
+      return { parts, malformed, whole: whole && !malformed }
     },
   }
 }

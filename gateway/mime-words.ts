@@ -1,43 +1,63 @@
-/** RFC 2047 and RFC 2231 as far as rules need them: linear in the length of the text, never throwing, unknown charsets left as they stand. */
+/**
+ * RFC 2047 and RFC 2231 as far as rules need them: linear in the length of the text, never throwing; of an unknown charset, what is ASCII can be
+ * read. Spaces in words are put up with, as mail programs do.
+ */
 
-const WORD = /=\?([^?\s]{1,64})\?([bBqQ])\?([^?\s]*)\?=/g
+const WORD = /=\?([^?\s]{1,64})\?([bBqQ])\?([^?]*)\?=/g
 const BETWEEN = /(\?=)[ \t]+(?==\?[^?\s]{1,64}\?[bBqQ]\?)/g
 
 /** An unstructured header value with its encoded words decoded. Control characters become spaces. */
 export function decodeWords(value: string): string {
   if (!value.includes('=?')) return value
   const joined = value.replace(BETWEEN, '$1')
-  return joined.replace(WORD, (word, charset: string, encoding: string, text: string) => {
+  return joined.replace(WORD, (_, charset: string, encoding: string, text: string) => {
     const octets = encoding.toLowerCase() === 'b' ? Buffer.from(text, 'base64') : fromQ(text)
-    return decodeCharset(octets, charset) ?? word
+    return decodeCharset(octets, charset)
   })
 }
 
 /** A structured value such as that of Content-Type: its first token in lower case, and its parameters by lower-case name. */
-export type Structured = { readonly value: string; readonly parameters: ReadonlyMap<string, string> }
+export type Structured = {
+  readonly value: string
+  readonly parameters: ReadonlyMap<string, string>
+  /** What else was given for a name: mail programs do not agree on which counts. */
+  readonly others: readonly (readonly [name: string, content: string])[]
+}
 
 const PARAMETER_LIMIT = 200
 /** Characters of a structured value that are read. */
 const LONGEST = 16_384
 
-/** Null if it does not begin with a token, or is longer than 16,384 characters. Continued and encoded parameters (RFC 2231) are put together. */
+/**
+ * Null if it does not begin with a token, is longer than 16,384 characters or has more than 200 parameters. Comments are passed over. Continued
+ * and encoded parameters (RFC 2231) are put together.
+ */
 export function parseStructured(text: string): Structured | null {
   if (text.length > LONGEST) return null
-  const value = /^[ \t]*([^\s;"(),]{1,256})/.exec(text)?.[1]?.toLowerCase()
+  const value = /^(?:[ \t]|\([^()]*\))*"?([^\s;"(),=]{1,256})"?(?=[\s;(]|$)/.exec(text)?.[1]?.toLowerCase()
   if (value === undefined) return null
   const pieces = new Map<string, string>()
+  const others: [string, string][] = []
   for (const [name, content] of parameterPairs(text)) {
-    if (pieces.size === PARAMETER_LIMIT) break
+    if (pieces.size === PARAMETER_LIMIT || others.length === PARAMETER_LIMIT) return null
     if (!pieces.has(name)) pieces.set(name, content)
+    else if (pieces.get(name) !== content) others.push([name.split('*', 1)[0] ?? '', content])
   }
-  return { value, parameters: joinPieces(pieces) }
+  const parameters = joinPieces(pieces)
+  for (const [name, content] of pieces) {
+    if (!name.includes('*') && parameters.get(name) !== content) others.push([name, content])
+  }
+  return { value, parameters, others }
 }
 
-const PAIR = /;[ \t]*([^\s=;"]{1,128})[ \t]*=[ \t]*(?:"((?:[^"\\]|\\[\s\S])*)"|([^\s;"]*))/g
+// Many a program writes names with spaces and does not quote them, or opens a quote that it does not close.
+const PAIR =
+  /;(?:[ \t]|\([^()]*\))*([^\s=;"()]{1,128})[ \t]*=(?:[ \t]|\([^()]*\))*(?:"((?:[^"\\]|\\[\s\S])*)(?:"|$)|([^;]*))/g
 
 function* parameterPairs(text: string): Iterable<readonly [string, string]> {
   for (const [, name = '', quoted, plain = ''] of text.matchAll(PAIR)) {
-    yield [name.toLowerCase(), quoted === undefined ? plain : quoted.replace(/\\([\s\S])/g, '$1')]
+    const content = quoted === undefined ? plain.replace(/\([^()]*\)/g, '').trim() : quoted.replace(/\\([\s\S])/g, '$1')
+    yield [name.toLowerCase(), content]
   }
 }
 
@@ -73,12 +93,11 @@ function joinFrom(pieces: ReadonlyMap<string, string>, base: string): string {
 /** `charset'language'percent-encoded`. */
 function decodeExtended(text: string): string {
   const [, charset, encoded] = /^([^']{0,64})'[^']{0,64}'([\s\S]*)$/.exec(text) ?? []
-  if (charset === undefined || encoded === undefined) return text
   const octets = Buffer.from(
-    encoded.replace(/%([0-9A-Fa-f]{2})/g, (_, hex: string) => latin1(hex)),
+    (encoded ?? text).replace(/%([0-9A-Fa-f]{2})/g, (_, hex: string) => latin1(hex)),
     'latin1',
   )
-  return decodeCharset(octets, charset === '' ? 'utf-8' : charset) ?? text
+  return decodeCharset(octets, charset || 'utf-8')
 }
 
 function fromQ(text: string): Uint8Array {
@@ -93,14 +112,19 @@ function latin1(hex: string): string {
   return String.fromCharCode(Number.parseInt(hex, 16))
 }
 
-function decodeCharset(octets: Uint8Array, charset: string): string | null {
+function decodeCharset(octets: Uint8Array, charset: string): string {
   // RFC 2231 5 lets a language follow the charset.
   const [label = ''] = charset.split('*')
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is replaced
+  return (decoderOf(label) ?? new TextDecoder('latin1')).decode(octets).replace(/[\x00-\x1f\x7f]/g, ' ')
+}
+
+/** Null for a name that nobody knows. */
+export function decoderOf(charset: string): TextDecoder | null {
   try {
-    // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is replaced
-    return new TextDecoder(label).decode(octets).replace(/[\x00-\x1f\x7f]/g, ' ')
+    return new TextDecoder(charset)
   } catch {
-    // An unknown label: the word stays as it stands.
+    // A name that nobody knows: the caller goes on without.
     return null
   }
 }

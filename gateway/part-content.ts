@@ -26,6 +26,9 @@ export type PartContent = PartBody & {
   }
 }
 
+/** Octets that are decoded at once where only the beginning counts. An encoded one stands for no more than one, and most lines are short. */
+const START = 4 * MAGIC_OCTETS
+
 /** Looks at the body of one part as it comes; where nothing but its kind is asked for, only at its beginning. */
 export function createPartContent(part: Part, { whole, room }: ContentWishes): PartContent {
   const decode = createTransferDecoder(part.encoding)
@@ -35,13 +38,23 @@ export function createPartContent(part: Part, { whole, room }: ContentWishes): P
   let size = 0
   /** Whether it was seen by its beginning if it is text. */
   let judged = false
+
+  function begin(octets: Uint8Array): Uint8Array {
+    const decoded = decode(octets)
+    if (head.length < MAGIC_OCTETS) head = Buffer.concat([head, decoded.subarray(0, MAGIC_OCTETS - head.length)])
+    return decoded
+  }
+
   return {
     write(octets) {
       const all = whole || text?.wantsMore() === true
       if (!all && head.length >= MAGIC_OCTETS) return
-      // An encoded octet stands for no more than one, and lines are short: four times as much is enough for a start.
-      const decoded = decode(all ? octets : octets.subarray(0, 4 * MAGIC_OCTETS))
-      if (head.length < MAGIC_OCTETS) head = Buffer.concat([head, decoded.subarray(0, MAGIC_OCTETS - head.length)])
+      if (!all) {
+        for (let at = 0; at < octets.length && head.length < MAGIC_OCTETS; at += START)
+          begin(octets.subarray(at, at + START))
+        return
+      }
+      const decoded = begin(octets)
       if (whole) {
         size += decoded.length
         locks.feed(decoded)
@@ -69,7 +82,7 @@ function isText(part: Part, head: Uint8Array): boolean {
   const texts: readonly AttachmentKind[] = ['text', 'html', 'script', 'calendar']
   const said = kindOf(part.filename, part.type, NOTHING)
   if (texts.includes(said) || part.type.startsWith('text/')) return true
-  return (said === 'other' || part.type.startsWith('message/')) && looksLikeText(head)
+  return (said === 'other' || said === 'message') && looksLikeText(head)
 }
 
 const NOTHING = new Uint8Array()

@@ -26,9 +26,9 @@ export async function readParts(content: Content, message: Part, reads: Outbound
     else await feedInTurns(scan, content.body(), asks)
   }
   const told = new Map<Part, Told>()
-  const { parts, malformed } = scan.finish()
+  const { parts, malformed, whole } = scan.finish()
   for (const [part, own] of contents) told.set(part, own.finish())
-  return { parts, malformed, contents: told }
+  return { parts, malformed, whole, contents: told }
 }
 
 /** Octets that are decoded before other mail has its turn. */

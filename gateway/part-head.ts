@@ -2,6 +2,8 @@
 export type PartHead = {
   /** Keeps a copy. How many of the octets belong to the header; the rest is the body, if it is complete. */
   add(region: Buffer): { readonly taken: number; readonly complete: boolean }
+  /** It is longer than is kept: what follows would be taken for the body. */
+  cut(): boolean
   /** What came so far, with the empty line that closes it. */
   octets(): Buffer
 }
@@ -18,6 +20,7 @@ export function createPartHead(line: PartHeadStart): PartHead {
   const pieces: Buffer[] = line === 'after-line' ? [LINE_END] : []
   let tail: Buffer = line === 'after-line' ? LINE_END : Buffer.alloc(0)
   let size = tail.length
+  let cut = false
 
   function closedAt(region: Buffer): number {
     const seam = Buffer.concat([tail, region.subarray(0, CLOSE.length - 1)]).indexOf(CLOSE)
@@ -34,8 +37,10 @@ export function createPartHead(line: PartHeadStart): PartHead {
       pieces.push(own)
       size += taken
       tail = Buffer.concat([tail, own.subarray(-CLOSE.length)]).subarray(1 - CLOSE.length)
-      return { taken, complete: taken === closed || size === LIMIT }
+      cut = taken !== closed && size === LIMIT
+      return { taken, complete: taken === closed || cut }
     },
+    cut: () => cut,
     octets: () => Buffer.concat(pieces).subarray(LINE_END.length),
   }
 }

@@ -1,12 +1,16 @@
 import type { AttachmentKind } from '../rulebook/index.ts'
 import { htmlText } from './html-text.ts'
 import type { Part } from './mime-part.ts'
+import { decoderOf } from './mime-words.ts'
 
 export type PartText = {
   readonly text: string
-  /** All of it, in a character set and a transfer encoding that are known. */
+  /** All of it, in a character set and a transfer encoding that are known, and no message with parts or encodings of its own. */
   readonly whole: boolean
 }
+
+/** In a message that is read as a text, because its parts could not be told. */
+const MIME_FIELD = /^content-(?:type|transfer-encoding)[ \t]*:/im
 
 const encodings = ['7bit', '8bit', 'binary', 'base64', 'quoted-printable']
 
@@ -20,7 +24,8 @@ export function readPartText(
   const known = decoderOf(label)
   const text = (known ?? new TextDecoder('latin1')).decode(octets)
   const shown = kind === 'html' || part.type === 'text/html' ? htmlText(text) : text
-  return { text: shown, whole: !cut && known !== null && encodings.includes(part.encoding) }
+  const told = kind !== 'message' || !MIME_FIELD.test(text)
+  return { text: shown, whole: !cut && known !== null && encodings.includes(part.encoding) && told }
 }
 
 /** The character set that a byte order mark tells. */
@@ -29,13 +34,4 @@ function markOf(octets: Uint8Array): string | null {
   if (first === 0xff && second === 0xfe) return 'utf-16le'
   if (first === 0xfe && second === 0xff) return 'utf-16be'
   return first === 0xef && second === 0xbb && third === 0xbf ? 'utf-8' : null
-}
-
-function decoderOf(label: string): TextDecoder | null {
-  try {
-    return new TextDecoder(label)
-  } catch {
-    // A name that nobody knows: the caller goes on without.
-    return null
-  }
 }

@@ -48,7 +48,9 @@ function named(kind: AttachmentKind, names: string): Readonly<Record<string, Att
 
 /** By the end of a file name, in any case and without the spaces and full stops that Windows leaves out; null if it tells nothing. */
 export function kindByName(name: string): AttachmentKind | null {
-  const ending = /\.([a-z0-9]{1,8})[ .]{0,64}$/.exec(name.slice(-80).toLowerCase())?.[1] ?? ''
+  let end = name.length
+  while (end > 0 && /[\s.]/.test(name.charAt(end - 1))) end -= 1
+  const ending = /\.([a-z0-9]{1,8})$/.exec(name.slice(Math.max(0, end - 16), end).toLowerCase())?.[1] ?? ''
   return endings[ending] ?? null
 }
 

@@ -174,6 +174,63 @@ t.test('the kind goes by name, type and first octets', async (t) => {
     t.equal(kindOf(name, type, octets(head)), kind, `${name} ${type} ${kind}`)
 })
 
+t.test('a program by the name that some mail program goes by is one', async (t) => {
+  const disposition = (value: string) => `Content-Disposition: attachment; ${value}`
+  const heads = [
+    disposition('filename=my setup.js'),
+    disposition('filename="setup.js'),
+    disposition('(a comment) filename=setup.js'),
+    disposition('filename="setup.js\t"'),
+    disposition(`filename="setup.js${'.'.repeat(100)}"`),
+    disposition(`filename="${'n'.repeat(1100)}.js"`),
+    disposition('filename="=?utf-8?Q?set up=2Ejs?="'),
+    disposition('filename="=?x-none?Q?setup=2Ejs?="'),
+    disposition('filename==?utf-8?Q?set?= =?utf-8?Q?up=2Ejs?='),
+    disposition('filename*=setup%2Ejs'),
+    disposition("filename=setup.js; filename*=utf-8''notes.txt"),
+    disposition('filename=notes.txt; filename=setup.js'),
+    `Content-Type: text/plain; name=setup.js\n${disposition('filename=notes.txt')}`,
+  ]
+  for (const head of heads) {
+    const { attachments, malformed } = await attachmentsOf(
+      `From: anna@acme.example\n${mixed('b', `${head}\n\nalert(1)`)}`,
+    )
+    t.match({ attachments, malformed }, { attachments: [{ kind: 'script' }], malformed: false }, head.slice(0, 100))
+  }
+})
+
+t.test('the first octets are found behind empty lines, and whatever way the encoding is written', async (t) => {
+  const kindsOnly = { ...everything, contents: false }
+  const coded = `${'\n'.repeat(3000)}${program.toString('base64')}`
+  for (const encoding of ['base64', '"base64"', '(a comment) Base64', 'base64 (a comment)', 'base64;']) {
+    const part = `Content-Type: application/octet-stream; name=x.dat\nContent-Transfer-Encoding: ${encoding}\n\n${coded}`
+    const { attachments } = await attachmentsOf(`From: anna@acme.example\n${mixed('b', part)}`, kindsOnly)
+    t.match(attachments, [{ kind: 'program' }], encoding)
+  }
+})
+
+t.test('where mail programs do not agree on the parts, the mail is malformed', async (t) => {
+  const exe = attached('setup.exe', program)
+  const parts = [
+    `Content-Type: multipart/mixed; boundary=x; boundary=c\n\n--c\n${exe}\n--c--`,
+    `Content-Type: multipart/mixed; boundary="${'x'.repeat(300)}"\n\n--${'x'.repeat(300)}\n${exe}`,
+    `Content-Type: multipart/mixed; boundary="\xc3\xbc"\n\n--\xc3\xbc\n${exe}\n--\xc3\xbc--`,
+    `Content-Type: multipart; boundary=c\n\n--c\n${exe}\n--c--`,
+    `X-Long: ${`${'x'.repeat(70)}\n `.repeat(1000)}y\n${exe}`,
+    `no field\n${exe}`,
+    `Content-Type: text/plain\n${exe}`,
+    `Content-Transfer-Encoding: 7bit\n${exe}`,
+    `Content-Disposition: inline\n${exe}`,
+    `Content-Type: text/plain\nContent-Disposition: filename=setup.exe\n\nx`,
+    `Content-Type: text/plain\nContent-Disposition: attachment; x="${'y'.repeat(17_000)}"; filename=setup.exe\n\nx`,
+    `Content-Disposition: attachment${Array.from({ length: 300 }, (_, n) => `; a${n}=b`).join('')}; filename=setup.exe\n\nx`,
+  ]
+  for (const part of parts) {
+    const { malformed } = await attachmentsOf(`From: anna@acme.example\n${mixed('a', part)}`)
+    t.equal(malformed, true, part.slice(0, 100))
+  }
+})
+
 t.test('labels of Microsoft are read, several of them, and what is none is passed over', async (t) => {
   const one = 'e2d7b1a0-1111-2222-3333-444455556666'
   const other = '0aa0b1a0-1111-2222-3333-444455556666'

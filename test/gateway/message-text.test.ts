@@ -111,6 +111,39 @@ t.test('what could not be looked at is said', async (t) => {
   t.ok(text.contains('plain words'), 'ASCII is read in any of them')
 })
 
+t.test('what could not be looked at in an attached message is said', async (t) => {
+  const attached = (head: string, body: string) =>
+    `Subject: x\nContent-Type: multipart/mixed; boundary=m\n\n--m\nContent-Type: ${head}\n\n${body}\n--m--\n`
+  const inner = 'Subject: y\nContent-Transfer-Encoding: base64\n\nd29yZA=='
+  const coded = Buffer.from(inner).toString('base64')
+  const cases = [
+    [attached('message/rfc822', inner), true],
+    [attached('message/rfc822\nContent-Transfer-Encoding: base64', coded), false],
+    [attached('application/octet-stream; name=y.eml', inner), false],
+    [attached('application/octet-stream; name=y.eml', 'Subject: y\n\nplain word'), true],
+    [
+      attached('message/rfc822', 'Content-Type: text/plain\nContent-Type: multipart/mixed; boundary=i\n\n--i\n\nword'),
+      false,
+    ],
+    [attached('message/rfc822', 'Content-Type: multipart/mixed; boundary=i\n\nword'), false],
+  ] as const
+  for (const [mail, whole] of cases) {
+    t.match(await textOf(mail), { textWhole: whole, malformed: false }, mail)
+  }
+  t.ok(
+    (await textOf(attached('application/octet-stream; name=y.eml', 'Subject: y\n\nplain word'))).text.contains(
+      'plain word',
+    ),
+  )
+})
+
+t.test('every Subject is looked into', async (t) => {
+  const { subject, tags, text } = await textOf('Subject:\nSubject: =?x-none?q?word 1?=\nSubject: [Secure] two\n\nx\n')
+  t.equal(subject, 'word 1 [Secure] two')
+  t.strictSame(tags, ['secure'])
+  t.ok(text.contains('word 1'))
+})
+
 t.test('a file that is no text leaves the room to the texts', async (t) => {
   const data = Buffer.alloc(1_000_000, 1).toString('base64').replace(/.{76}/g, '$&\n')
   const files = [1, 2, 3].map(
