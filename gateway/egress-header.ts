@@ -80,7 +80,8 @@ function formFault(field: Field): string | null {
 }
 
 function onlyInAddresses(line: string): boolean {
-  return line.split(/[\s<>,]+/).every((word) => !/[\x80-\xff]/.test(word) || /^[^@]+@[\x21-\x7e]+$/.test(word))
+  // These are octets: A0, of which à and Р have one, is no space.
+  return line.split(/[\t <>,]+/).every((word) => !/[\x80-\xff]/.test(word) || /^[^@]+@[\x21-\x7e]+$/.test(word))
 }
 
 function framingOf(body: string, parts: SealedParts): Framing | null {

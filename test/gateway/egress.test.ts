@@ -87,6 +87,21 @@ const notices: readonly NoticeChoice[] = [
   own,
 ]
 
+t.test('addresses with any letter beyond ASCII pass', async (t) => {
+  // In UTF-8 the second octet of à, Š and Р is A0, which Latin-1 calls a space.
+  for (const letter of ['à', 'Š', 'Р', 'ü', '栠']) {
+    const header = `From: <${letter}@acme.example>\r\nTo: ${letter} <bo${letter}b@example.org>, c@example.org\r\n\r\n`
+    const parts = partsOf(header, { recipients: [`bo${letter}b@example.org` as Address] })
+    t.equal((await look(await octetsOf(composer.sealed(parts)), parts)).check, null, letter)
+    const made = partsOf('Subject: x\r\n\r\n', { sender: `${letter}@acme.example` as Address })
+    t.equal(
+      (await look(await octetsOf(composer.sealed(made)), made)).check,
+      null,
+      `${letter} in a From that was missing`,
+    )
+  }
+})
+
 t.test('every language and an own notice pass, on every day of the year and for every time to live', async (t) => {
   const names = [
     'Acme (Holding) & "Söhne" <x>',
