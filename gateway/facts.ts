@@ -48,7 +48,8 @@ export async function readFacts(
     calendar: calendarOf(parts),
     list: isList(header),
     signed: parts.some((part) => part.within === 0 && isSigned(part)),
-    encrypted: isEncrypted(message),
+    // Who reads it in another way might find clear text.
+    encrypted: isEncrypted(parts) && !malformed && !message.doubtful,
     malformed: malformed || message.doubtful,
     ttlWish: readTtlWish(header, tags),
   }
@@ -115,10 +116,15 @@ function isSigned(part: Part): boolean {
   return part.type === 'multipart/signed' || (isPkcs7(part) && smimeType(part) === 'signed-data')
 }
 
-/** RFC 1847 2.2, RFC 8551 3.3. The message as a whole: one encrypted attachment leaves the text beside it readable. */
-function isEncrypted(part: Part): boolean {
-  if (part.type === 'multipart/encrypted') return true
-  return isPkcs7(part) && ['enveloped-data', 'authenveloped-data'].includes(smimeType(part))
+/** RFC 3156 4, RFC 8551 3.3. The message as a whole: one encrypted attachment, or a part more, leaves the text beside it readable. */
+function isEncrypted([message, control, sealed, ...more]: readonly Part[]): boolean {
+  if (message === undefined) return false
+  if (message.type !== 'multipart/encrypted') {
+    return isPkcs7(message) && ['enveloped-data', 'authenveloped-data'].includes(smimeType(message))
+  }
+  return (
+    control?.type === 'application/pgp-encrypted' && sealed?.type === 'application/octet-stream' && more.length === 0
+  )
 }
 
 function isPkcs7(part: Part): boolean {

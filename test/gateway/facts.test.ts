@@ -92,6 +92,16 @@ t.test('clear text with one encrypted attachment is not taken for encrypted', as
   t.match(await facts(mixed), { encrypted: false })
 })
 
+t.test('a mail is encrypted with PGP only if nothing else is in it', async (t) => {
+  const encrypted = (...types: readonly string[]) =>
+    `From: anna@acme.example\nContent-Type: multipart/encrypted; boundary=b\n\n${types.map((type) => `--b\nContent-Type: ${type}\n\nx\n`).join('')}--b--\n`
+  const pgp = ['application/pgp-encrypted', 'application/octet-stream; name=encrypted.asc']
+  t.match(await facts(encrypted(...pgp)), { encrypted: true })
+  t.match(await facts(encrypted(...pgp, 'text/plain')), { encrypted: false })
+  t.match(await facts(encrypted('text/plain')), { encrypted: false })
+  t.match(await facts(encrypted('text/plain', 'text/plain')), { encrypted: false })
+})
+
 t.test('what marks a mail as not an ordinary one', async (t) => {
   const cases = [
     ['Content-Type: multipart/report; report-type=delivery-status; boundary=b', { report: true }],
@@ -108,7 +118,8 @@ t.test('what marks a mail as not an ordinary one', async (t) => {
     ['Content-Type: application/pkcs7-mime; smime-type=signed-data', { signed: true, encrypted: false }],
     ['Content-Type: application/pkcs7-mime; smime-type=enveloped-data', { signed: false, encrypted: true }],
     ['Content-Type: application/pkcs7-mime; name=smime.p7m', { encrypted: false }],
-    ['Content-Type: multipart/encrypted; boundary=b', { encrypted: true }],
+    ['Content-Type: multipart/encrypted; boundary=b', { encrypted: false }],
+    ['Content-Type: application/pkcs7-mime; smime-type=enveloped-data\nContent-Type: text/plain', { encrypted: false }],
     ['Sealpost-TTL: 2h\nSubject: [ttl:7d]', { ttlWish: 7200 }],
     ['Sealpost-TTL: soon', { ttlWish: 0 }],
   ] as const

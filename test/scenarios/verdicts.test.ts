@@ -58,7 +58,7 @@ t.test('what the sample policy passes leaves as it was sent', async (t) => {
     },
     'encrypted already': {
       header: encrypted,
-      body: `--b\r\nContent-Type: application/pgp-encrypted\r\n\r\nVersion: 1\r\n--b--\r\n`,
+      body: `--b\r\nContent-Type: application/pgp-encrypted\r\n\r\nVersion: 1\r\n--b\r\nContent-Type: application/octet-stream\r\n\r\nx\r\n--b--\r\n`,
     },
   }
   for (const [name, mail] of Object.entries(cases)) {
@@ -79,6 +79,7 @@ t.test('everything else to the outside leaves sealed', async (t) => {
       body: `--b\r\n\r\n${canary}\r\n--b--\r\n`,
     },
     'it only says that it is encrypted': { header: 'Content-Type: application/pkcs7-mime; smime-type=signed-data\r\n' },
+    'clear text that says it is encrypted': { header: encrypted, body: `--b\r\n\r\n${canary}\r\n--b--\r\n` },
     'an invitation': { header: 'Content-Type: text/calendar; method=REQUEST\r\n' },
     'auto-submitted: no': { header: 'Auto-Submitted: no\r\n' },
     'from the null sender, which is no report': { sender: '' },
