@@ -19,7 +19,7 @@ const KEEPABLE = /^[!-9;-~]+:[\t -~]*(?:\r\n[\t ]+[!-~][\t -~]*)*\r\n$/
  */
 export function keptField(field: HeaderField, shape: Shape): string | null {
   const raw = Buffer.from(field.raw.buffer, field.raw.byteOffset, field.raw.length).toString('latin1')
-  if (KEEPABLE.test(raw) && raw.length > field.name.length + 3 && !hasLongLine(raw)) return raw
+  if (KEEPABLE.test(raw) && field.value !== '' && !hasLongLine(raw)) return raw
   return writeField(field.name, wordsOf(field.value, shape))
 }
 

@@ -62,6 +62,9 @@ t.test('From, Date and Message-ID are made where they are missing, the same at e
   t.match(mail, /^Message-ID: <[\w-]{22}@acme\.example>\r$/m)
   t.equal(mail, unfolded(await compose('Subject: x\r\n\r\n')))
   t.match(unfolded(await compose('\r\n', { sender: null })), /^From: MAILER-DAEMON@acme\.example\r$/m)
+  for (const empty of ['From:', 'From: ', 'From: \t \r\n ']) {
+    t.match(unfolded(await compose(`${empty}\r\n\r\n`)), /^From: anna@acme\.example\r$/m, 'an empty one is none')
+  }
 })
 
 t.test('fields that may stand once are kept once', async (t) => {
