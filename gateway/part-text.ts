@@ -20,12 +20,19 @@ export function readPartText(
   kind: AttachmentKind,
   { octets, cut }: { readonly octets: Uint8Array; readonly cut: boolean },
 ): PartText {
-  const label = markOf(octets) ?? part.parameters.get('charset') ?? 'utf-8'
-  const known = decoderOf(label)
-  const text = (known ?? new TextDecoder('latin1')).decode(octets)
+  const decoders = charsetsOf(part, octets).map(decoderOf)
+  const text = decoders.map((known) => (known ?? new TextDecoder('latin1')).decode(octets)).join('\n')
   const shown = kind === 'html' || part.type === 'text/html' ? htmlText(text) : text
   const told = kind !== 'message' || !MIME_FIELD.test(text)
-  return { text: shown, whole: !cut && known !== null && encodings.includes(part.encoding) && told }
+  return { text: shown, whole: !cut && !decoders.includes(null) && encodings.includes(part.encoding) && told }
+}
+
+/** Files are read by their byte order mark, mail by what it says; UTF-16 that says neither by some in one order, by others in the other. */
+function charsetsOf(part: Part, octets: Uint8Array): readonly string[] {
+  const mark = markOf(octets)
+  const said = part.parameters.get('charset')?.toLowerCase() ?? 'utf-8'
+  if (said === 'utf-16' && mark === null) return ['utf-16le', 'utf-16be']
+  return mark === null || mark === said ? [said] : [mark, said]
 }
 
 /** The character set that a byte order mark tells. */

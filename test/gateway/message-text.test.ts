@@ -95,6 +95,27 @@ t.test('where no rule asks, nothing is read', async (t) => {
   t.equal(text.characters, 0)
 })
 
+t.test('a byte order mark hides nothing, and neither does the lack of one', async (t) => {
+  const plain = (charset: string, octets: Buffer) =>
+    textOf(
+      `Content-Type: text/plain; charset=${charset}\nContent-Transfer-Encoding: base64\n\n${octets.toString('base64')}\n`,
+    )
+  const words = Buffer.from('plain words', 'utf16le')
+  const marked = Buffer.concat([Buffer.from('\xff\xfe', 'latin1'), words])
+  const cases = [
+    ['iso-8859-1', Buffer.from('\xff\xfeplain words', 'latin1')],
+    ['utf-8', Buffer.from('\xff\xfeplain words', 'latin1')],
+    ['iso-8859-1', marked],
+    ['utf-16', marked],
+    ['utf-16', words],
+    ['utf-16', Buffer.from(words).swap16()],
+    ['UTF-16BE', Buffer.from(words).swap16()],
+  ] as const
+  for (const [charset, octets] of cases) {
+    t.ok((await plain(charset, octets)).text.contains('plain words'), `${charset} ${octets.toString('hex')}`)
+  }
+})
+
 t.test('what could not be looked at is said', async (t) => {
   const part = (header: string, body: string) => `Subject: x\n${header}\n\n${body}\n`
   const cases = [
