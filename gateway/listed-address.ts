@@ -8,6 +8,8 @@ export type Listed = { readonly name: string; readonly address: string }
 const LIMIT = 2000
 /** Characters of a field that are read: room for a thousand recipients with their names. */
 const VALUE_LIMIT = 200_000
+/** RFC 1035 2.3.4, as text. */
+const DOMAIN_LIMIT = 253
 /** A longer display name is left out. */
 const NAME_LIMIT = 500
 // Format characters (\p{C}) could turn text around or hide in it.
@@ -64,6 +66,6 @@ function withAsciiDomain(address: string): string {
   const domain = address.slice(at + 1)
   if (!/[^\x20-\x7e]/.test(domain)) return address
   const ascii = domainToASCII(domain)
-  // '' where there is no such domain: then this is no address.
-  return ascii === '' ? '' : `${address.slice(0, at)}@${ascii}`
+  // '' where there is no such domain, and none is as long: then this is no address.
+  return ascii === '' || ascii.length > DOMAIN_LIMIT ? '' : `${address.slice(0, at)}@${ascii}`
 }

@@ -102,6 +102,13 @@ t.test('addresses with any letter beyond ASCII pass', async (t) => {
   }
 })
 
+t.test('a domain that gets too long in ASCII stops no mail', async (t) => {
+  const parts = partsOf(`From: anna@acme.example\r\nCc: a@${'d'.repeat(260)}é.example, c@example.org\r\n\r\n`)
+  const octets = await octetsOf(composer.sealed(parts))
+  t.equal((await look(octets, parts)).check, null)
+  t.match(octets.toString('latin1'), /^Cc: c@example\.org\r$/m)
+})
+
 t.test('every language and an own notice pass, on every day of the year and for every time to live', async (t) => {
   const names = [
     'Acme (Holding) & "Söhne" <x>',
