@@ -1,4 +1,4 @@
-import type { AttachmentKind } from '../rulebook/index.ts'
+import { type AttachmentKind, kindByName } from '../rulebook/index.ts'
 import { kindOf, looksLikeText, MAGIC_OCTETS } from './attachment-kind.ts'
 import { createLockSearch } from './lock-search.ts'
 import type { Part } from './mime-part.ts'
@@ -70,7 +70,9 @@ export function createPartContent(part: Part, { whole, room }: ContentWishes): P
       return {
         kind,
         size,
-        locked: head.subarray(0, 2).toString('latin1') === 'PK' && locks.found(),
+        // Something may stand before the archive: what opens it goes by its end.
+        locked:
+          (head.subarray(0, 2).toString('latin1') === 'PK' || kindByName(part.filename) === 'archive') && locks.found(),
         text: kept === null ? null : readPartText(part, kind, kept),
       }
     },

@@ -22,11 +22,16 @@ const endings: Readonly<Record<string, AttachmentKind>> = Object.assign(
   Object.create(null),
   named(
     'program',
-    'exe dll com scr pif cpl msi msix msp appx sys drv ocx jar apk app dmg pkg deb rpm run elf so dylib xll',
+    'exe dll com scr pif cpl msi msix msixbundle msp mst msu appx appxbundle appinstaller sys drv ocx xll',
+  ),
+  named('program', 'application appref-ms gadget xbap diagcab jar apk app dmg pkg deb rpm run elf so dylib'),
+  named(
+    'script',
+    'js jse mjs vb vbs vbe ws wsf wsh wsc sct hta bat cmd ps1 psm1 psd1 ps1xml sh bash csh ksh zsh command py pl',
   ),
   named(
     'script',
-    'js jse mjs vbs vbe wsf wsh hta bat cmd ps1 psm1 sh bash py pl rb php lnk reg scf url jnlp chm iqy slk',
+    'rb php lnk reg scf url jnlp chm iqy slk msc shb shs scpt applescript library-ms search-ms settingcontent-ms',
   ),
   named('archive', 'zip zipx 7z rar gz tgz bz2 xz zst tar cab ace arj lzh lz iso img vhd vhdx udf'),
   named('office', 'doc docx docm dot dotx dotm xls xlsx xlsm xlsb xlt xltx xltm xlam ppt pptx pptm pps ppsx ppsm rtf'),
@@ -50,7 +55,7 @@ function named(kind: AttachmentKind, names: string): Readonly<Record<string, Att
 export function kindByName(name: string): AttachmentKind | null {
   let end = name.length
   while (end > 0 && /[\s.]/.test(name.charAt(end - 1))) end -= 1
-  const ending = /\.([a-z0-9]{1,8})$/.exec(name.slice(Math.max(0, end - 16), end).toLowerCase())?.[1] ?? ''
+  const ending = /\.([a-z0-9-]{1,20})$/.exec(name.slice(Math.max(0, end - 24), end).toLowerCase())?.[1] ?? ''
   return endings[ending] ?? null
 }
 

@@ -80,7 +80,7 @@ t.test('the octets are told, and whether an archive needs a password', async (t)
   const second = Buffer.concat([zip('open.txt', 'open'), zip('secret.txt', 'secret', true)])
   const big = Buffer.alloc(300_000, 7)
   const { attachments } = await attachmentsOf(
-    `From: anna@acme.example\n${mixed('a', attached('open.zip', zip('a.txt', 'x')), attached('second.zip', second), attached('big.bin', big), attached('notzip.bin', Buffer.concat([big, zip('a', 'b', true)])))}`,
+    `From: anna@acme.example\n${mixed('a', attached('open.zip', zip('a.txt', 'x')), attached('second.zip', second), attached('big.bin', big), attached('notzip.bin', Buffer.concat([big, zip('a', 'b', true)])), attached('before.zip', Buffer.concat([Buffer.from('#'), zip('a', 'b', true)])))}`,
   )
   t.strictSame(
     attachments.map(({ name, size, locked }) => [name, size, locked]),
@@ -89,6 +89,7 @@ t.test('the octets are told, and whether an archive needs a password', async (t)
       ['second.zip', second.length, true],
       ['big.bin', 300_000, false],
       ['notzip.bin', 300_000 + zip('a', 'b', true).length, false],
+      ['before.zip', 1 + zip('a', 'b', true).length, true],
     ],
   )
 })
@@ -149,6 +150,9 @@ t.test('the kind goes by name, type and first octets', async (t) => {
     ['holiday.jpg', 'image/jpeg', 'MZ\x90\0', 'program'],
     ['Mz.txt', 'text/plain', 'MZ is how it begins', 'text'],
     ['tool', 'application/octet-stream', '\x7fELF\x02', 'program'],
+    ['tool.appref-ms', 'application/octet-stream', '', 'program'],
+    ['tool.SettingContent-ms', 'text/xml', '<', 'script'],
+    ['tool.wsc', 'text/plain', '<', 'script'],
     ['report.pdf', 'application/x-msdownload', '%PDF-1.4', 'program'],
     ['run.txt', 'text/plain', '#!/bin/sh\nrm', 'script'],
     ['macro.vbs', 'text/plain', 'Dim x', 'script'],
