@@ -34,20 +34,28 @@ export function readPart(header: Header, within = 0, otherwise = 'text/plain'): 
   const known = type.read !== null && MEDIA_TYPE.test(type.read.value)
   const subjects = fieldsOf(header, 'subject').flatMap(({ value }) => (value === '' ? [] : [value]))
   const parameters: Structured['parameters'] = type.read?.parameters ?? new Map()
-  return {
+  const part = {
     type: known ? (type.read?.value ?? 'text/plain') : 'text/plain',
     parameters,
     encoding: encoding.read?.value ?? '7bit',
     disposition: disposition.read?.value ?? '',
     filename: nameOf([...given(disposition.read, 'filename'), ...given(type.read, 'name')]),
     subject: decodeWords(subjects.join(' ')).slice(0, SUBJECT_LIMIT),
-    doubtful:
-      !known ||
-      [type, disposition, encoding].some(({ doubtful }) => doubtful) ||
-      header.fields.some((field) => field.key === ''),
+    doubtful: !known || [type, disposition, encoding].some(({ doubtful }) => doubtful),
     within,
   }
+  const unread = header.fields.some((field) => field.key === '')
+  return { ...part, doubtful: part.doubtful || unread || isGuessed(part) }
 }
+
+/** What some mail programs make a multipart, or a file in an encoding that they guess. */
+function isGuessed(part: Part): boolean {
+  if (!isMultipart(part) && part.parameters.has('boundary')) return true
+  return isAttachment(part) && !encodings.includes(part.encoding)
+}
+
+/** Transfer encodings (RFC 2045 6). */
+export const encodings: readonly string[] = ['7bit', '8bit', 'binary', 'base64', 'quoted-printable']
 
 const MEDIA_TYPE = /^[\w!#$&^.+{}|'%*`~-]+\/[\w!#$&^.+{}|'%*`~-]+$/
 

@@ -47,6 +47,8 @@ export function createPartScan(message: Part, bodyOf: (part: Part) => PartBody |
   const parts: Part[] = [message]
   /** The multiparts that are open, outermost first. */
   const open: OpenMultipart[] = []
+  /** The delimiters of those that were. */
+  const gone = new Set<string>()
   let malformed = false
   let whole = true
   let candidates = 0
@@ -83,6 +85,8 @@ export function createPartScan(message: Part, bodyOf: (part: Part) => PartBody |
       stop()
     } else {
       if (isMultipart(part)) doubt(within)
+      // Not allowed (RFC 2046 5.2.1): some take the encoding off, some do not.
+      if (part.type === 'message/rfc822') whole = false
       body = bodyOf(part)
       return
     }
@@ -124,12 +128,18 @@ export function createPartScan(message: Part, bodyOf: (part: Part) => PartBody |
     const text = line.trimEnd()
     const opening = open.findLastIndex(({ delimiter }) => delimiter === text)
     if (opening !== -1) return { index: opening, closes: false }
-    const closing = text.endsWith('--') ? open.findLastIndex(({ delimiter }) => delimiter === text.slice(0, -2)) : -1
+    const shorter = text.endsWith('--') ? text.slice(0, -2) : text
+    const closing = open.findLastIndex(({ delimiter }) => delimiter === shorter)
+    // Some mail programs go on behind the end of a multipart.
+    if (closing === -1 && (gone.has(text) || gone.has(shorter))) doubt(within)
     return closing === -1 ? null : { index: closing, closes: true }
   }
 
   function leave(multiparts: readonly OpenMultipart[]): void {
-    for (const one of multiparts) if (!one.begun) doubt(one.within)
+    for (const one of multiparts) {
+      if (!one.begun) doubt(one.within)
+      gone.add(one.delimiter)
+    }
   }
 
   /** `after` says where behind the delimiter the new part's octets begin. */
@@ -201,7 +211,7 @@ export function createPartScan(message: Part, bodyOf: (part: Part) => PartBody |
       const own = chunk.subarray(gap)
       gap = Math.max(0, gap - chunk.length)
       const next = Buffer.from(own.buffer, own.byteOffset, own.length)
-      if (open.length === 0 && head === null && carry.length === 0) take(next)
+      if (open.length === 0 && gone.size === 0 && head === null && carry.length === 0) take(next)
       else feedScan(next)
     },
     finish() {

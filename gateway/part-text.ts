@@ -1,6 +1,6 @@
 import type { AttachmentKind } from '../rulebook/index.ts'
 import { htmlText } from './html-text.ts'
-import type { Part } from './mime-part.ts'
+import { encodings, type Part } from './mime-part.ts'
 import { decoderOf } from './mime-words.ts'
 
 export type PartText = {
@@ -11,8 +11,6 @@ export type PartText = {
 
 /** In a message that is read as a text, because its parts could not be told. */
 const MIME_FIELD = /^content-(?:type|transfer-encoding)[ \t]*:/im
-
-const encodings = ['7bit', '8bit', 'binary', 'base64', 'quoted-printable']
 
 /** The text of a part from its decoded octets; `cut`: there were more. In an unknown character set, what is ASCII can be read. */
 export function readPartText(

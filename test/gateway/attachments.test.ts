@@ -183,6 +183,7 @@ t.test('a program by the name that some mail program goes by is one', async (t) 
   const heads = [
     disposition('filename=my setup.js'),
     disposition('filename="setup.js'),
+    disposition('filename(a comment)=\'\'"setup.js"'),
     disposition('(a comment) filename=setup.js'),
     disposition('filename="setup.js\t"'),
     disposition(`filename="setup.js${'.'.repeat(100)}"`),
@@ -224,6 +225,9 @@ t.test('where mail programs do not agree on the parts, the mail is malformed', a
     `no field\n${exe}`,
     `Content-Type: text/plain\n${exe}`,
     `Content-Transfer-Encoding: 7bit\n${exe}`,
+    exe.replace('base64', 'base64--'),
+    `Content-Type: mixed/multipart; boundary=c\n\n--c\n${exe}\n--c--`,
+    `\nhello\n--a--\n--a\n${exe}`,
     `Content-Disposition: inline\n${exe}`,
     `Content-Type: text/plain\nContent-Disposition: filename=setup.exe\n\nx`,
     `Content-Type: text/plain\nContent-Disposition: attachment; x="${'y'.repeat(17_000)}"; filename=setup.exe\n\nx`,

@@ -60,7 +60,7 @@ Content-Transfer-Encoding: quoted-printable
 
 word-fo=72warded
 --m
-Content-Type: message/rfc822
+Content-Type: message/global
 Content-Transfer-Encoding: base64
 
 ${Buffer.from('Subject: word-encoded\r\n\r\nword-in-encoded').toString('base64')}
@@ -139,7 +139,8 @@ t.test('what could not be looked at in an attached message is said', async (t) =
   const coded = Buffer.from(inner).toString('base64')
   const cases = [
     [attached('message/rfc822', inner), true],
-    [attached('message/rfc822\nContent-Transfer-Encoding: base64', coded), false],
+    [attached('message/global\nContent-Transfer-Encoding: base64', coded), false],
+    [attached('message/rfc822\nContent-Transfer-Encoding: base64', inner), false],
     [attached('application/octet-stream; name=y.eml', inner), false],
     [attached('application/octet-stream; name=y.eml', 'Subject: y\n\nplain word'), true],
     [
