@@ -5,6 +5,7 @@ import type { Content } from './intake.ts'
 import { isAttachment, isMessage, isMultipart, type Part } from './mime-part.ts'
 import { createPartScan, type PartScan } from './mime-parts.ts'
 import { createPartContent, type PartContent } from './part-content.ts'
+import { createUuencodedSearch } from './uuencoded.ts'
 
 type MessageFacts = OutboundFacts['message']
 type Told = ReturnType<PartContent['finish']>
@@ -21,27 +22,33 @@ export async function readParts(content: Content, message: Part, reads: Outbound
     contents.set(part, own)
     return own
   })
-  if (isMultipart(message) || isMessage(message) || contents.size > 0) {
-    if (content.octets !== null) scan.feed(content.octets.subarray(content.header.end))
-    else await feedInTurns(scan, content.body(), asks)
+  const files = createUuencodedSearch()
+  const feed = (octets: Uint8Array) => {
+    scan.feed(octets)
+    if (asks) files.feed(octets)
+  }
+  if (isMultipart(message) || isMessage(message) || asks) {
+    if (content.octets !== null) feed(content.octets.subarray(content.header.end))
+    else await feedInTurns(feed, content.body(), asks)
   }
   const told = new Map<Part, Told>()
   const { parts, malformed, whole } = scan.finish()
   for (const [part, own] of contents) told.set(part, own.finish())
-  return { parts, malformed, whole, contents: told }
+  const hidden = files.found()
+  return { parts, malformed: malformed || hidden, whole: whole && !hidden, contents: told }
 }
 
 /** Octets that are decoded before other mail has its turn. */
 const TURN = 512 * 1024
 
-async function feedInTurns(scan: PartScan, body: AsyncIterable<Uint8Array>, turns: boolean): Promise<void> {
+async function feedInTurns(feed: PartScan['feed'], body: AsyncIterable<Uint8Array>, turns: boolean): Promise<void> {
   for await (const chunk of body) {
     if (!turns) {
-      scan.feed(chunk)
+      feed(chunk)
       continue
     }
     for (let at = 0; at < chunk.length; at += TURN) {
-      scan.feed(chunk.subarray(at, at + TURN))
+      feed(chunk.subarray(at, at + TURN))
       await setImmediate()
     }
   }

@@ -8,6 +8,7 @@ import { readMemory } from '../../gateway/intake.ts'
 import { readPart } from '../../gateway/mime-part.ts'
 import { createPartScan } from '../../gateway/mime-parts.ts'
 import { createTransferDecoder } from '../../gateway/transfer-decoding.ts'
+import { createUuencodedSearch } from '../../gateway/uuencoded.ts'
 
 const everything = { kinds: true, contents: true, text: false, patterns: [], scanRules: [] }
 
@@ -236,6 +237,22 @@ t.test('where mail programs do not agree on the parts, the mail is malformed', a
   for (const part of parts) {
     const { malformed } = await attachmentsOf(`From: anna@acme.example\n${mixed('a', part)}`)
     t.equal(malformed, true, part.slice(0, 100))
+  }
+})
+
+t.test('a file within a text makes the mail malformed, where rules ask for files', async (t) => {
+  const uuencoded = 'hello\nbegin 644 setup.exe\n#0V%T\n`\nend\n'
+  const malformed = async (body: string, reads = everything) =>
+    (await attachmentsOf(`From: anna@acme.example\n\n${body}`, reads)).malformed
+  t.equal(await malformed(uuencoded), true)
+  t.equal(await malformed(mixed('b', `Content-Type: text/plain\n\n${uuencoded}`)), true)
+  t.equal(await malformed('hello\nbegin 644 times, and end\n\nbegin 9 x\n!\n'), false)
+  t.equal(await malformed(uuencoded, { ...everything, kinds: false, contents: false }), false)
+  const octets = Buffer.from(uuencoded.replace(/\n/g, '\r\n'))
+  for (let size = 1; size < octets.length; size++) {
+    const search = createUuencodedSearch()
+    for (let at = 0; at < octets.length; at += size) search.feed(octets.subarray(at, at + size))
+    t.equal(search.found(), true, `in pieces of ${size}`)
   }
 })
 
