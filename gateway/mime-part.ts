@@ -39,7 +39,9 @@ export function readPart(header: Header, within = 0, otherwise = 'text/plain'): 
     parameters,
     encoding: encoding.read?.value ?? '7bit',
     disposition: disposition.read?.value ?? '',
-    filename: nameOf([...given(disposition.read, 'filename'), ...given(type.read, 'name')]),
+    filename: nameOf(
+      [disposition.read, type.read].flatMap((read) => [...given(read, 'filename'), ...given(read, 'name')]),
+    ),
     subject: decodeWords(subjects.join(' ')).slice(0, SUBJECT_LIMIT),
     doubtful: !known || [type, disposition, encoding].some(({ doubtful }) => doubtful),
     within,

@@ -52,13 +52,12 @@ export function parseStructured(text: string): Structured | null {
 
 // Many a program writes names with spaces and does not quote them, or opens a quote that it does not close.
 const PAIR =
-  /;(?:[ \t]|\([^()]*\))*([^\s=;"()]{1,128})(?:[ \t]|\([^()]*\))*=(?:[ \t]|\([^()]*\))*(?:"((?:[^"\\]|\\[\s\S])*)(?:"|$)|([^;]*))/g
+  /;(?:[ \t]|\([^()]*\))*([^\s=;"()]{1,128})(?:[ \t]|\([^()]*\))*=(?:[ \t]|\([^()]*\))*(?:"((?:[^"\\]|\\[\s\S])*)(?:"([^;]*)|$)|([^;]*))/g
 
 function* parameterPairs(text: string): Iterable<readonly [string, string]> {
-  for (const [, name = '', quoted, plain = ''] of text.matchAll(PAIR)) {
-    const content =
-      quoted === undefined ? plain.replace(/\([^()]*\)|"/g, '').trim() : quoted.replace(/\\([\s\S])/g, '$1')
-    yield [name.toLowerCase(), content]
+  for (const [, name = '', quoted = '', behind = '', plain = ''] of text.matchAll(PAIR)) {
+    const bare = `${behind}${plain}`.replace(/\([^()]*\)|"/g, '').trim()
+    yield [name.toLowerCase(), quoted.replace(/\\([\s\S])/g, '$1') + bare]
   }
 }
 

@@ -184,6 +184,8 @@ t.test('a program by the name that some mail program goes by is one', async (t) 
   const heads = [
     disposition('filename=my setup.js'),
     disposition('filename="setup.js'),
+    disposition('filename=""setup.js"'),
+    'Content-Type: text/plain; filename=setup.js',
     disposition('filename(a comment)=\'\'"setup.js"'),
     disposition('(a comment) filename=setup.js'),
     disposition('filename="setup.js\t"'),
