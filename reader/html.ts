@@ -57,11 +57,13 @@ export function cleanHtml(html: string, images: ReadonlyMap<string, InlineImage>
   const body = DOMPurify.sanitize(rest, {
     USE_PROFILES: { html: true },
     FORBID_TAGS: FORBIDDEN_TAGS,
+    ADD_ATTR: ['text'],
     ALLOW_DATA_ATTR: false,
     ALLOW_ARIA_ATTR: false,
     RETURN_DOM: true,
   }) as HTMLElement
   inlineStyles(body, css)
+  colourBody(body)
   let remoteImages = 0
   for (const element of [...body.querySelectorAll<HTMLElement>('*')]) {
     if (element instanceof HTMLImageElement && !settleImage(element, images)) remoteImages++
@@ -70,6 +72,10 @@ export function cleanHtml(html: string, images: ReadonlyMap<string, InlineImage>
   cleanStyle(body.style)
   const frame = body.ownerDocument.createElement('div')
   frame.style.cssText = body.style.cssText
+  for (const name of ['dir', 'lang']) {
+    const value = body.getAttribute(name) ?? body.ownerDocument.documentElement.getAttribute(name)
+    if (value !== null) frame.setAttribute(name, value)
+  }
   frame.append(...body.childNodes)
   return { html: frame.outerHTML, remoteImages }
 }
@@ -88,6 +94,12 @@ function withoutStyles(html: string): { readonly rest: string; readonly css: str
     },
   )
   return { rest, css: css.join('\n') }
+}
+
+/** The colours of the body's own attributes: light text that was written for a dark ground is not to stand on white. */
+function colourBody(body: HTMLElement): void {
+  body.style.backgroundColor ||= body.getAttribute('bgcolor') ?? ''
+  body.style.color ||= body.getAttribute('text') ?? ''
 }
 
 function settleElement(element: HTMLElement): void {

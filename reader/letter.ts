@@ -30,7 +30,7 @@ export function letterView(letter: Letter): HTMLElement {
   return h(
     'article',
     { class: 'letter' },
-    h('h1', {}, subject),
+    h('h1', { dir: 'auto' }, subject),
     envelopeList(letter),
     h('div', { class: 'body' }, ...bodyParts(letter)),
     message === null || message.files.length === 0 ? null : fileList(message.files),
@@ -143,7 +143,7 @@ function notice(title: string, text: string): HTMLElement {
 }
 
 function sectionView(section: Section, index: number, { message, trusted }: Letter): HTMLElement {
-  if (section.kind === 'text') return h('div', { class: 'text' }, linkedText(section.text.trimEnd()))
+  if (section.kind === 'text') return h('div', { class: 'text', dir: 'auto' }, linkedText(section.text.trimEnd()))
   const clean = cleanHtml(section.html, message?.images ?? new Map())
   const title = index === 0 ? 'Text of the message' : `Text of the message, part ${index + 1}`
   const frame = createMessageFrame(clean, title, trusted)
@@ -165,7 +165,7 @@ function sectionView(section: Section, index: number, { message, trusted }: Lett
 }
 
 function plainToggle(frame: HTMLElement, text: string): HTMLElement {
-  const plain = h('div', { class: 'text', hidden: '' }, linkedText(text.trimEnd()))
+  const plain = h('div', { class: 'text', dir: 'auto', hidden: '' }, linkedText(text.trimEnd()))
   const button = h('button', { type: 'button', class: 'quiet' }, 'Show as plain text')
   button.addEventListener('click', () => {
     plain.hidden = !plain.hidden

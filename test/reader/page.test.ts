@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { AxeBuilder } from '@axe-core/playwright'
-import type { Page } from 'playwright-core'
+import type { Locator, Page } from 'playwright-core'
 import t from 'tap'
 import { enterAddress, enterCode, launchBrowser, noBrowser, openPage, phone } from './browser.ts'
 import { mail, plain, rich } from './mails.ts'
@@ -246,6 +246,33 @@ t.test('the reader page, in a real browser, against the real key server', { skip
     await page.getByRole('button', { name: 'Show as plain text' }).click()
     t.equal(await page.locator('iframe').isVisible(), false)
     t.ok(await page.getByText('The contract is attached.').isVisible())
+  })
+
+  t.test('text runs in its own direction, and stands on the ground that it was written for', async (t) => {
+    const page = await beaPage()
+    const html = async (text: string) => {
+      const message = mail('From: anna@acme.example', 'Content-Type: text/html; charset=utf-8', '', text)
+      await page.goto((await stage.seal(message)).link)
+      await page.locator('article').waitFor()
+      return page.frameLocator('iframe').locator('p')
+    }
+    const styleOf = (of: Locator, name: 'direction' | 'color' | 'backgroundColor') =>
+      of.evaluate((one, name) => getComputedStyle(one)[name], name)
+    const [hebrew, arabic] = ['\u05e9\u05dc\u05d5\u05dd (2)!', '\u0645\u0631\u062d\u0628\u0627.']
+    t.equal(await styleOf(await html(`<body dir="rtl"><p>${hebrew}</p></body>`), 'direction'), 'rtl')
+    const wholly = await html(`<html dir="rtl" lang="ar"><body><p>${arabic}</p></body></html>`)
+    t.equal(await styleOf(wholly, 'direction'), 'rtl')
+    t.ok(await wholly.evaluate((one) => one.matches(':lang(ar)')))
+    const light = await html('<body bgcolor="#101010" text="white"><p>light on dark</p></body>')
+    t.equal(await styleOf(light, 'color'), 'rgb(255, 255, 255)')
+    t.equal(await styleOf(light.locator('..'), 'backgroundColor'), 'rgb(16, 16, 16)')
+    const subject = `Subject: =?utf-8?b?${Buffer.from(hebrew).toString('base64')}?=`
+    const plainText = mail(subject, 'Content-Type: text/plain; charset=utf-8', '', hebrew, 'and English.')
+    await page.goto((await stage.seal(plainText)).link)
+    for (const place of ['.text', 'h1']) t.equal(await styleOf(page.locator(place), 'direction'), 'rtl', place)
+    // Laying out each paragraph in a direction of its own takes a browser minutes where one is as long as this.
+    await page.goto((await stage.seal(mail('Subject: Long', '', 'x'.repeat(3_000_000)))).link)
+    await page.locator('article').waitFor()
   })
 
   t.test('what cannot be shown is offered as a file', async (t) => {
