@@ -1,6 +1,6 @@
 import DOMPurify from 'dompurify'
 import { toDataUrl } from './file.ts'
-import type { InlineImage } from './message.ts'
+import { decodeCid, type InlineImage } from './message.ts'
 import { cleanStyle, inlineStyles } from './style.ts'
 
 /** HTML of a message, made harmless: no script, no form, nothing that loads from anywhere. */
@@ -127,7 +127,7 @@ function settleImage(image: HTMLImageElement, images: ReadonlyMap<string, Inline
   image.removeAttribute('src')
   const inline = /^cid:/i.test(source) ? images.get(decodeCid(source.slice(4))) : undefined
   if (inline !== undefined) image.setAttribute('src', toDataUrl(inline))
-  else if (/^data:image\/(?:png|jpeg|gif|webp|bmp|avif);base64,[A-Za-z0-9+/=\s]+$/i.test(source))
+  else if (/^data:image\/(?:png|jpe?g|gif|webp|bmp|avif);base64,[A-Za-z0-9+/=\s]+$/i.test(source))
     image.setAttribute('src', source)
   else {
     const alternative = image.getAttribute('alt')?.trim() ?? ''
@@ -146,13 +146,4 @@ function fit(image: HTMLImageElement): void {
   if (!/^[1-9]\d*$/.test(width) || !/^[1-9]\d*$/.test(height)) return
   image.style.aspectRatio = `${width} / ${height}`
   image.style.height = 'auto'
-}
-
-function decodeCid(cid: string): string {
-  try {
-    return decodeURIComponent(cid)
-  } catch {
-    // Not percent-encoded after all.
-    return cid
-  }
 }

@@ -36,13 +36,15 @@ export async function parseMessage(octets: Uint8Array<ArrayBuffer>): Promise<Mes
     const parser = new PostalMime({ forceRfc822Attachments: true, maxNestingDepth: 64 })
     const email = await parser.parse(octets)
     const sealedAgain = sealedAgainBy(email)
+    const sections = sealedAgain === null ? sectionsOf(parser, email) : []
+    const shown = picturesIn(sections)
     return {
       subject: email.subject ?? '',
       from: fromOf(email),
       to: (email.to ?? []).flatMap(mailboxes),
       cc: (email.cc ?? []).flatMap(mailboxes),
-      sections: sealedAgain === null ? sectionsOf(parser, email) : [],
-      files: sealedAgain === null ? email.attachments.filter((one) => !isInline(one)).map(fileOf) : [],
+      sections,
+      files: sealedAgain === null ? email.attachments.filter((one) => !isInline(one, shown)).map(fileOf) : [],
       images: new Map(email.attachments.flatMap(inlineImage)),
       sealedAgain,
     }
@@ -104,24 +106,58 @@ function sealedAgainBy(email: Email): Message['sealedAgain'] {
   return /^\s*-----BEGIN PGP MESSAGE-----/.test(email.text ?? '') ? 'pgp' : null
 }
 
-function isInline(attachment: Attachment): boolean {
-  return attachment.related === true && attachment.disposition !== 'attachment' && isImage(attachment.mimeType)
+/** The content ids of the pictures that the text shows. */
+function picturesIn(sections: readonly Section[]): ReadonlySet<string> {
+  const html = sections.flatMap((section) => (section.kind === 'html' ? [section.html] : []))
+  const sources = html.flatMap((one) => [...one.matchAll(/\bsrc\s*=\s*["']?\s*cid:([^"'\s>]+)/gi)])
+  return new Set(sources.map(([, cid = '']) => decodeCid(cid)))
+}
+
+/** What no text shows is a file, or nobody would see it. */
+function isInline({ related, disposition, mimeType, contentId }: Attachment, shown: ReadonlySet<string>): boolean {
+  return related === true && disposition !== 'attachment' && isImage(mimeType) && shown.has(idIn(contentId))
+}
+
+function idIn(contentId = ''): string {
+  return contentId.replace(/^<|>$/g, '')
+}
+
+/** The content id in what follows `cid:` (RFC 2392). */
+export function decodeCid(cid: string): string {
+  try {
+    return decodeURIComponent(cid)
+  } catch {
+    // Not percent-encoded after all.
+    return cid
+  }
 }
 
 /** SVG is left out: it is a document, not a picture. */
 function isImage(type: string): boolean {
-  return /^image\/(?:png|jpeg|gif|webp|bmp|avif)$/.test(type)
+  return /^image\/(?:png|jpe?g|gif|webp|bmp|avif)$/.test(type)
 }
 
 function inlineImage(attachment: Attachment): [string, InlineImage][] {
   const { contentId, mimeType } = attachment
   if (contentId === undefined || !isImage(mimeType)) return []
-  return [[contentId.replace(/^<|>$/g, ''), { type: mimeType, octets: octetsOf(attachment) }]]
+  return [[idIn(contentId), { type: mimeType, octets: octetsOf(attachment) }]]
 }
+
+/** For files without a name, so that the device knows what to open them with. */
+const ENDINGS: ReadonlyMap<string, string> = new Map([
+  ['message/rfc822', '.eml'],
+  ['text/calendar', '.ics'],
+  ['text/vcard', '.vcf'],
+  ['application/pdf', '.pdf'],
+  ['image/jpeg', '.jpg'],
+  ['image/png', '.png'],
+  ['image/gif', '.gif'],
+])
 
 function fileOf(attachment: Attachment, index: number): SavedFile {
   const { mimeType, filename } = attachment
-  const fallback = mimeType === 'message/rfc822' ? `message-${index + 1}.eml` : `attachment-${index + 1}`
+  const kind = mimeType === 'message/rfc822' ? 'message' : 'attachment'
+  const fallback = `${kind}-${index + 1}${ENDINGS.get(mimeType) ?? ''}`
   return { name: safeName(filename ?? '') || fallback, type: mimeType, octets: octetsOf(attachment) }
 }
 

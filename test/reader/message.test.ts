@@ -40,6 +40,37 @@ t.test('HTML parts stay apart, each with what belongs to it', async (t) => {
   )
 })
 
+t.test('a picture that no text shows is a file, and one that a text shows is none', async (t) => {
+  const picture = (id: string, type: string) => ['--r', `Content-Type: ${type}`, `Content-ID: <${id}>`, '', 'x']
+  const related = (text: readonly string[]) =>
+    mail(
+      'Content-Type: multipart/related; boundary=r',
+      '',
+      '--r',
+      ...text,
+      ...picture('shown+1@acme', 'image/jpg'),
+      ...picture('unnamed@acme', 'image/png'),
+      '--r--',
+    )
+  const html = await read(related(['Content-Type: text/html', '', `<img alt="a" src='CID:shown%2B1@acme'>`]))
+  t.same(
+    html?.files.map(({ name }) => name),
+    ['attachment-1.png'],
+  )
+  t.ok(html?.images.has('shown+1@acme'))
+  const plain = await read(related(['Content-Type: text/plain', '', 'See [cid:shown+1@acme]']))
+  t.equal(plain?.files.length, 2, 'plain text shows no pictures')
+})
+
+t.test('an invitation without a name is a file that a calendar opens', async (t) => {
+  const invitation = ['Content-Type: text/calendar; method=REQUEST', '', 'BEGIN:VCALENDAR', 'END:VCALENDAR']
+  const part = ['--b', 'Content-Type: text/plain', '', 'Shall we meet?']
+  const message = await read(
+    mail('Content-Type: multipart/alternative; boundary=b', '', ...part, '--b', ...invitation, '--b--'),
+  )
+  t.match(message?.files[0]?.name, /\.ics$/)
+})
+
 t.test('a message inside the message is a file', async (t) => {
   const inner = mail('Subject: Inner', 'Content-Type: text/html', '', '<p>inner</p>')
   const message = await read(
