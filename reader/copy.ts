@@ -10,15 +10,18 @@ export type Progress = (have: number, all: number | null) => void
 /** The largest sealed copy that the page takes into memory, octets. */
 export const LARGEST_COPY = 256 * 1024 * 1024
 
+export type CopyParts = {
+  readonly fetch: typeof globalThis.fetch
+  readonly onProgress: Progress
+  /** Milliseconds without an octet after which a copy counts as out of reach. */
+  readonly patience?: number
+}
+
 /** Fetches the sealed copy from the first of `urls` that has it. */
-export async function fetchCopy(
-  urls: readonly string[],
-  ticket: string,
-  { fetch, onProgress }: { readonly fetch: typeof globalThis.fetch; readonly onProgress: Progress },
-): Promise<Fetched> {
+export async function fetchCopy(urls: readonly string[], ticket: string, parts: CopyParts): Promise<Fetched> {
   let worst: Fetched = { kind: 'absent' }
   for (const url of urls) {
-    const fetched = await fetchOne(url, ticket, fetch, onProgress)
+    const fetched = await fetchOne(url, ticket, parts)
     if (fetched.kind === 'copy') return fetched
     if (fetched.kind === 'unreachable') worst = fetched
   }
@@ -28,24 +31,34 @@ export async function fetchCopy(
 async function fetchOne(
   url: string,
   ticket: string,
-  fetch: typeof globalThis.fetch,
-  onProgress: Progress,
+  { fetch, onProgress, patience = 30_000 }: CopyParts,
 ): Promise<Fetched> {
+  const stop = new AbortController()
+  const wait = () => setTimeout(() => stop.abort(), patience)
+  let waiting = wait()
   try {
     const response = await fetch(url, {
       headers: { Authorization: `Bearer ${ticket}` },
       credentials: 'omit',
       cache: 'no-store',
       referrerPolicy: 'no-referrer',
+      signal: stop.signal,
     })
     if (response.status === 404 || response.status === 410) return { kind: 'absent' }
     if (!response.ok || response.body === null) return { kind: 'unreachable' }
     const length = Number(response.headers.get('Content-Length') ?? Number.NaN)
     const all = Number.isSafeInteger(length) ? length : null
-    return { kind: 'copy', octets: await collect(response.body, (have) => onProgress(have, all)) }
+    const octets = await collect(response.body, (have) => {
+      clearTimeout(waiting)
+      waiting = wait()
+      onProgress(have, all)
+    })
+    return { kind: 'copy', octets }
   } catch {
     // A broken or refused connection gives a TypeError without a reason.
     return { kind: 'unreachable' }
+  } finally {
+    clearTimeout(waiting)
   }
 }
 

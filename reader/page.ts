@@ -35,6 +35,8 @@ type Known = {
   /** The sealed copy, once it is here. */
   copy: Uint8Array<ArrayBuffer> | null
   address: string
+  /** The code that was last mailed, and to whom; null before. */
+  asked: { readonly answer: CodeAnswer; readonly address: string } | null
 }
 
 export type Page = {
@@ -51,7 +53,7 @@ const stages: Record<Stage, string> = {
 
 /** The steps from a link or a file to a message, each shown in the shell. Holds what is known in between. */
 export function createPage({ api, fetch, keeper, shell, trusted, now }: PageParts): Page {
-  const known: Known = { envelope: null, copy: null, address: '' }
+  const known: Known = { envelope: null, copy: null, address: '', asked: null }
 
   function askFile(because: string | null = null): void {
     shell.show(fileStep({ because, onFile: takeFile }))
@@ -60,7 +62,7 @@ export function createPage({ api, fetch, keeper, shell, trusted, now }: PagePart
   function askAddress(because: string | null = null): void {
     const onAddress = (address: string) => {
       known.address = address
-      void sendCode()
+      run(sendCode)
     }
     const haveFile = known.copy !== null
     shell.show(addressStep({ address: known.address, because, onAddress, onFile: takeFile, haveFile }))
@@ -70,16 +72,29 @@ export function createPage({ api, fetch, keeper, shell, trusted, now }: PagePart
     if (known.envelope === null) return askFile()
     shell.show(waitingStep('Sending the code').view)
     const answer = await api.askCode(known.envelope, known.address)
-    if (answer.kind === 'ok') askCode(answer.value)
-    else if (answer.kind === 'problem' && answer.problem.code === 'bad-request') {
-      askAddress('This does not look like an e-mail address. Please check it.')
-    } else refuse(answer, sendCode)
+    if (answer.kind === 'ok') {
+      known.asked = { answer: answer.value, address: known.address }
+      return askCode(answer.value)
+    }
+    if (answer.kind === 'problem' && answer.problem.code === 'bad-request')
+      return askAddress('This does not look like an e-mail address. Please check it.')
+    const last = lastCode()
+    // Whoever asks again too soon still has the code that is on its way.
+    if (last !== null && answer.kind === 'problem' && answer.problem.code === 'too-many')
+      return askCode(last, answer.problem.detail ?? null)
+    refuse(answer, sendCode)
+  }
+
+  /** The code that can still be entered for this address. */
+  function lastCode(): CodeAnswer | null {
+    const { asked, address } = known
+    return asked?.address === address && Date.parse(asked.answer.expiresAt) > now() ? asked.answer : null
   }
 
   function askCode(asked: CodeAnswer, fault: string | null = null): void {
-    const onCode = (code: string) => void answerCode(asked, code)
+    const onCode = (code: string) => run(() => answerCode(asked, code))
     const { expiresAt } = asked
-    const onResend = () => void sendCode()
+    const onResend = () => run(sendCode)
     shell.show(
       codeStep({ address: known.address, expiresAt, fault, onCode, onResend, onOtherAddress: () => askAddress() }),
     )
@@ -96,7 +111,10 @@ export function createPage({ api, fetch, keeper, shell, trusted, now }: PagePart
     const left = triesLeft(answer)
     if (left !== null && left > 0) {
       askCode(asked, `That is not the code. ${left === 1 ? 'One try is' : `${left} tries are`} left.`)
-    } else refuse(answer, () => askCode(asked))
+    } else {
+      if (answer.kind === 'problem') known.asked = null
+      refuse(answer, () => askCode(asked))
+    }
   }
 
   async function open(): Promise<void> {
@@ -131,7 +149,7 @@ export function createPage({ api, fetch, keeper, shell, trusted, now }: PagePart
 
   async function showLetter({ release, message: octets }: Opened): Promise<void> {
     const message = await parseMessage(octets)
-    const onRevoke = () => void revoke()
+    const onRevoke = () => run(revoke)
     const person = known.address
     shell.show(letterView({ release, message, octets, trusted, now: now(), onRevoke, person, onForget }))
   }
@@ -154,14 +172,19 @@ export function createPage({ api, fetch, keeper, shell, trusted, now }: PagePart
     shell.show(h('div', { class: 'card' }, h('h1', {}, 'The message is revoked'), h('p', {}, text)))
   }
 
-  function refuse(refusal: Refusal, retry: () => void): void {
+  /** Goes a step; nobody is left waiting where the browser fails in it. */
+  function run(step: () => Promise<void>): void {
+    step().catch((error: unknown) => refuse({ kind: 'failed', what: String(error) }, open))
+  }
+
+  function refuse(refusal: Refusal, retry: () => Promise<void> | void): void {
     const session = keeper.session()
     shell.show(
       refusalStep(refusalInWords(refusal, session?.address ?? null), {
-        onRetry: retry,
+        onRetry: () => run(async () => retry()),
         onOtherAddress: () => void keeper.forget().then(() => askAddress()),
         onFile: takeFile,
-        onNewCode: () => void sendCode(),
+        onNewCode: () => run(sendCode),
       }),
     )
   }
@@ -176,7 +199,7 @@ export function createPage({ api, fetch, keeper, shell, trusted, now }: PagePart
       if (!(error instanceof EnvelopeError)) throw error
       return askFile(`${error.message} Please choose the file protected-message.sealpost.`)
     }
-    await open()
+    run(open)
   }
 
   function takeFile(file: File): void {
@@ -187,7 +210,7 @@ export function createPage({ api, fetch, keeper, shell, trusted, now }: PagePart
     start(envelope) {
       known.envelope = envelope
       if (envelope === null) askFile()
-      else void open()
+      else run(open)
     },
     takeFile,
   }

@@ -10,6 +10,8 @@ export type Refusal =
   /** `what` names the check that failed, for support. */
   | { readonly kind: 'damaged'; readonly what: string }
   | { readonly kind: 'too-large' }
+  /** The browser could not do something. `what` is its own word for it, for support. */
+  | { readonly kind: 'failed'; readonly what: string }
 
 /** What a person can do next. */
 export type Remedy = 'try-again' | 'other-address' | 'choose-file' | 'new-code'
@@ -55,6 +57,15 @@ export function refusalInWords(refusal: Refusal, address: string | null): Words 
         'This file is too large',
         ['This page can open protected messages of up to 256 MB.'],
         ['choose-file'],
+      )
+    case 'failed':
+      return words(
+        'This browser could not show the message',
+        [
+          'Perhaps it is short of memory, or too old for this page. Please try again, or open the link in a current Chrome, Edge, Firefox or Safari.',
+        ],
+        ['try-again'],
+        refusal.what,
       )
     case 'problem':
       return problemInWords(refusal.problem, address)
@@ -139,7 +150,10 @@ function problemInWords(problem: Problem, address: string | null): Words {
     case 'too-many':
       return words(
         'Too many tries',
-        ['For the safety of the message we have paused here. Please wait a few minutes, then try again.'],
+        [
+          'For the safety of the message we have paused here.',
+          problem.detail ?? 'Please wait a few minutes, then try again.',
+        ],
         ['try-again'],
         note,
       )

@@ -55,13 +55,22 @@ async function openDatabase(): Promise<IDBDatabase | null> {
 }
 
 async function get<T>(database: IDBDatabase, name: string): Promise<T | null> {
-  const value: unknown = await done(database.transaction(STORE).objectStore(STORE).get(name))
-  // Only this file writes to the store, each name with one type.
-  return (value as T | undefined) ?? null
+  try {
+    const value: unknown = await done(database.transaction(STORE).objectStore(STORE).get(name))
+    // Only this file writes to the store, each name with one type.
+    return (value as T | undefined) ?? null
+  } catch {
+    // What cannot be read was never kept.
+    return null
+  }
 }
 
 async function put(database: IDBDatabase, name: string, value: unknown): Promise<void> {
-  await done(database.transaction(STORE, 'readwrite').objectStore(STORE).put(value, name))
+  try {
+    await done(database.transaction(STORE, 'readwrite').objectStore(STORE).put(value, name))
+  } catch {
+    // No room, no keys in private windows, or the site's data was cleared: it lasts as long as the page, which is no reason to stop.
+  }
 }
 
 function done<T>(request: IDBRequest<T>): Promise<T> {

@@ -34,6 +34,13 @@ t.test('an incident is passed on, so that support can find the cause', (t) => {
   t.end()
 })
 
+t.test('how long to wait is what the server says', (t) => {
+  const detail = 'There were too many wrong codes for this address today. Please try again tomorrow.'
+  t.ok(refusalInWords(problem('too-many', { detail }), null).text.includes(detail))
+  t.match(refusalInWords(problem('too-many'), null).text[1], /a few minutes/)
+  t.end()
+})
+
 t.test('where trying again helps, it is offered first', (t) => {
   for (const refusal of [{ kind: 'unreachable' as const }, problem('unavailable'), problem('too-many')]) {
     t.equal(refusalInWords(refusal, null).remedies[0], 'try-again')

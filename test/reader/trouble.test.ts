@@ -1,0 +1,93 @@
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import t from 'tap'
+import { fetchCopy } from '../../reader/copy.ts'
+import { enterAddress, enterCode, launchBrowser, noBrowser, openPage } from './browser.ts'
+import { mail, plain } from './mails.ts'
+import { openStage } from './stage.ts'
+
+t.test('where browser or network fail, the page says what to do', { skip: noBrowser }, async (t) => {
+  t.setTimeout(120_000)
+  const stage = await openStage(t)
+  const browser = await launchBrowser()
+  t.teardown(() => browser.close())
+
+  /** A new page at the step that asks for the code, and the code. */
+  async function asked(prepare: () => void = () => undefined, message = plain) {
+    const { page, context, errors } = await openPage(browser)
+    t.teardown(() => context.close())
+    await page.addInitScript(prepare)
+    await page.goto((await stage.seal(message)).link)
+    const before = stage.house.mails.length
+    await enterAddress(page, 'bea@example.org')
+    return { page, context, errors, code: await stage.code(before) }
+  }
+
+  t.test(
+    'a browser that keeps nothing, from the start or from one moment on, opens messages all the same',
+    async (t) => {
+      const refusing = await asked(() => {
+        IDBObjectStore.prototype.put = () => {
+          throw new DOMException('no keys here', 'DataCloneError')
+        }
+      })
+      await enterCode(refusing.page, refusing.code)
+      await refusing.page.getByText('The rent is 940').waitFor()
+      const cleared = await asked()
+      const devtools = await cleared.context.newCDPSession(cleared.page)
+      await devtools.send('Storage.clearDataForOrigin', { origin: stage.origin, storageTypes: 'all' })
+      await enterCode(cleared.page, cleared.code)
+      await cleared.page.getByText('The rent is 940').waitFor()
+      await cleared.page.getByRole('button', { name: 'Forget me on this device' }).click()
+      await cleared.page.getByText('You are forgotten here').waitFor()
+      t.same(
+        [...refusing.errors, ...cleared.errors].filter((one) => !/401/.test(one)),
+        [],
+      )
+    },
+  )
+
+  t.test('who asks for a new code too soon is told so, and can still enter the one that came', async (t) => {
+    const { page, code } = await asked()
+    await page.getByText('No code has come?').click()
+    await page.getByRole('button', { name: 'Send a new code' }).click()
+    await page.getByRole('alert').getByText('asked for too often').waitFor()
+    t.equal(await page.evaluate(() => document.activeElement?.id), 'code')
+    await enterCode(page, code)
+    await page.getByText('The rent is 940').waitFor()
+  })
+
+  t.test('a browser that cannot do what the page needs is told so', async (t) => {
+    const html = mail('Content-Type: text/html', '', '<style>p{color:red}</style><p>text</p>')
+    const { page, code } = await asked(() => {
+      CSSStyleSheet.prototype.replaceSync = () => {
+        throw new TypeError('not here')
+      }
+    }, html)
+    await enterCode(page, code)
+    await page.getByText('This browser could not show the message').waitFor()
+    t.ok(await page.getByRole('button', { name: 'Try again' }).isVisible())
+  })
+
+  t.test('while the script does not come, the page does not stay empty', async (t) => {
+    const { page, context } = await openPage(browser)
+    t.teardown(() => context.close())
+    await page.route('**/assets/*.js', (route) => route.abort())
+    await page.goto((await stage.seal(plain)).link)
+    await page.getByText('load the page again').waitFor()
+    t.equal(await page.locator('h1').textContent(), 'One moment, please')
+  })
+})
+
+t.test('a copy that stops coming is as one that cannot be reached', async (t) => {
+  const server = createServer((_, response) => void response.writeHead(200, { 'Content-Length': 1000 }).write('begun'))
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => server.close().closeAllConnections())
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/e/x`
+  let have = 0
+  const onProgress = (octets: number) => {
+    have = octets
+  }
+  t.same(await fetchCopy([url], 'ticket', { fetch, onProgress, patience: 200 }), { kind: 'unreachable' })
+  t.equal(have, 5)
+})
