@@ -4,7 +4,7 @@ import type { Tracer } from '../telemetry/tracer.ts'
 import { requireAuthorisation } from './authorisation.ts'
 import { identifyClients } from './client.ts'
 import type { Parts } from './parts.ts'
-import { answerProblems, newRequestId } from './problems.ts'
+import { answerProblems, newRequestId, refuseUnreadable } from './problems.ts'
 import { feedRoutes } from './routes-feed.ts'
 import { bulkRoutes } from './routes-gateway.ts'
 import { heldRoutes } from './routes-held.ts'
@@ -51,5 +51,6 @@ const limits = {
   keepAliveTimeout: 90_000,
   connectionTimeout: 120_000,
   genReqId: (): string => newRequestId(),
+  frameworkErrors: refuseUnreadable,
   ajv: { customOptions: { removeAdditional: false, coerceTypes: false, useDefaults: false, allErrors: false } },
 } as const

@@ -3,7 +3,7 @@ import Fastify, { type FastifyInstance, LogController } from 'fastify'
 import { requireAuthorisation } from './authorisation.ts'
 import type { Health } from './health.ts'
 import type { Parts } from './parts.ts'
-import { answerProblems, newRequestId } from './problems.ts'
+import { answerProblems, newRequestId, refuseUnreadable } from './problems.ts'
 
 const auth = { auth: 'loopback' } as const
 
@@ -20,6 +20,7 @@ export async function createOpsApp({ log, metrics }: Parts, examine: () => Promi
     loggerInstance: log,
     logController: new LogController({ disableRequestLogging: true }),
     genReqId: newRequestId,
+    frameworkErrors: refuseUnreadable,
     bodyLimit: 1024,
   })
   requireAuthorisation(app, ['loopback'])

@@ -37,6 +37,11 @@ export function answerProblems(app: FastifyInstance, onRefused: (code: ProblemCo
   app.setNotFoundHandler((_request, reply) => sendProblem(reply, new KeyServerError('not-found')))
 }
 
+/** For Fastify's `frameworkErrors`: an address that the router cannot read is one where nothing is, and is not repeated. */
+export function refuseUnreadable(_error: unknown, _request: unknown, reply: FastifyReply): void {
+  sendProblem(reply, new KeyServerError('not-found'))
+}
+
 function knownError(error: unknown): KeyServerError | null {
   if (error instanceof KeyServerError) return error
   if (!(error instanceof Error)) return null

@@ -13,7 +13,7 @@ import { createLimits } from './limits.ts'
 import { createMailer } from './mailer.ts'
 import { addPageRoutes } from './page.ts'
 import type { Parts } from './parts.ts'
-import { answerProblems, newRequestId } from './problems.ts'
+import { answerProblems, newRequestId, refuseUnreadable } from './problems.ts'
 import { addReleaseRoute } from './release.ts'
 import { addRevokeRoute } from './revoke.ts'
 import { addSessionRoute } from './session.ts'
@@ -60,6 +60,7 @@ function build({ config, log }: Parts): FastifyInstance {
     loggerInstance: log,
     logController: new LogController({ disableRequestLogging: true }),
     genReqId: newRequestId,
+    frameworkErrors: refuseUnreadable,
     bodyLimit: BODY_LIMIT,
     trustProxy: trustedProxies.length === 0 ? false : [...trustedProxies],
     requestTimeout: 15_000,

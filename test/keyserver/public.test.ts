@@ -86,6 +86,18 @@ t.test('every failure is a problem with a stable code, and echoes nothing that w
   }
 })
 
+t.test('an address that cannot be read is a problem too, and is not repeated', async (t) => {
+  const house = await openHouse(t)
+  for (const path of ['/m/SECRETVALUE%zz', `/m/SECRETVALUE${'A'.repeat(200)}`, '/SECRETVALUE%']) {
+    const response = await fetch(`${house.base}${path}`)
+    t.equal(response.status, 404, path)
+    t.match(response.headers.get('content-type'), /^application\/problem\+json/)
+    const text = await response.text()
+    t.match(JSON.parse(text), { code: 'not-found', status: 404 })
+    t.notMatch(text, 'SECRETVALUE')
+  }
+})
+
 t.test('a caller without a nonce gets one, with 401 and the challenge of RFC 9449', async (t) => {
   const house = await openHouse(t)
   const response = await fetch(`${house.base}/v1/code`, {
