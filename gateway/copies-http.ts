@@ -82,11 +82,14 @@ async function serve(parts: CopiesHttpParts, request: IncomingMessage, response:
     await pipeline(Readable.from(copy.chunks(), { objectMode: false }), response)
   } catch (error) {
     if (!hasGone(error)) throw error
+  } finally {
+    // A copy of which nothing was read does not close itself.
+    await copy.close()
   }
 }
 
 function hasGone(error: unknown): boolean {
-  const codes: unknown[] = ['ERR_STREAM_PREMATURE_CLOSE', 'ECONNRESET', 'EPIPE']
+  const codes: unknown[] = ['ERR_STREAM_PREMATURE_CLOSE', 'ERR_STREAM_UNABLE_TO_PIPE', 'ECONNRESET', 'EPIPE']
   return error instanceof Error && 'code' in error && codes.includes(error.code)
 }
 

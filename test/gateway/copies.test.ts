@@ -1,11 +1,12 @@
 import { createHash, generateKeyPairSync, type KeyObject, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
-import type { AddressInfo } from 'node:net'
+import { type AddressInfo, connect } from 'node:net'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { CompactSign } from 'jose'
 import t, { type Test } from 'tap'
-import { createFolderCopies } from '../../gateway/copies.ts'
+import { type Copies, createFolderCopies } from '../../gateway/copies.ts'
 import { type CopiesHttpParts, createCopiesServer } from '../../gateway/copies-http.ts'
 import { createRoom } from '../../gateway/room.ts'
 import { createSealing, inMemory } from '../../gateway/sealing.ts'
@@ -183,7 +184,7 @@ function ticketFor(claims: object, header: object = {}, signer: KeyObject = priv
 }
 
 async function startServer(t: Test, extra: Partial<CopiesHttpParts> = {}) {
-  const copies = await createFolderCopies(t.testdir())
+  const copies = extra.copies ?? (await createFolderCopies(t.testdir()))
   const failures: unknown[] = []
   const server = createCopiesServer({
     copies,
@@ -304,6 +305,32 @@ t.test('where the keys cannot be had, or too much is asked, the answer is 503 an
   t.equal(failures.length, 1)
   const busy = await startServer(t, { limit: 0 })
   t.equal((await busy.get(`/e/${envelopeId}`, '')).status, 503)
+})
+
+t.test('a reader that goes away before the copy is open leaves no file open, and is no failure', async (t) => {
+  const folder = await createFolderCopies(t.testdir())
+  await folder.put(envelopeId, copyOf(300_000), { durable: true })
+  const closed: EnvelopeId[] = []
+  const gone = Promise.withResolvers<void>()
+  const slow: Copies = {
+    ...folder,
+    async get(id) {
+      const copy = await folder.get(id)
+      await gone.promise
+      return copy === null ? null : { ...copy, close: () => copy.close().then(() => void closed.push(id)) }
+    },
+  }
+  const { base, failures } = await startServer(t, { copies: slow })
+  const socket = connect(Number(new URL(base).port), '127.0.0.1')
+  const ticket = await ticketFor({ env: envelopeId, exp: now() + 60 })
+  socket.write(`GET /e/${envelopeId} HTTP/1.1\r\nHost: copies\r\nAuthorization: Bearer ${ticket}\r\n\r\n`)
+  await sleep(100)
+  socket.resetAndDestroy()
+  await sleep(100)
+  gone.resolve()
+  await sleep(100)
+  t.same(closed, [envelopeId])
+  t.same(failures, [])
 })
 
 t.test(
