@@ -14,6 +14,7 @@ export function linkedText(text: string): DocumentFragment {
   return fragment
 }
 
+/** From left to right, whatever runs around it or is in it: a host is not to look like a path. */
 function linkTo(address: string): HTMLAnchorElement {
-  return h('a', { href: address, target: '_blank', rel: 'noopener noreferrer nofollow' }, address)
+  return h('a', { href: address, dir: 'ltr', target: '_blank', rel: 'noopener noreferrer nofollow' }, address)
 }
