@@ -12,7 +12,7 @@ import type { SpoolEntry, Waiting } from './spool-entry.ts'
 
 /** What one attempt made of a recipient. */
 export type Fate =
-  /** Is done with, here or through another gateway; `result` where it was now. */
+  /** Is done with, here or through another gateway, or was never accepted; `result` where it was now. */
   | { readonly kind: 'done'; readonly result: RecipientResult | null }
   /** For good; the sender is to hear of it before the key server does. */
   | { readonly kind: 'failed'; readonly result: RecipientResult }
@@ -145,6 +145,8 @@ function request(entry: SpoolEntry, id: EnvelopeId, recipients: readonly IntakeR
 function refusalOf({ code, detail }: Extract<ConfirmResult, { kind: 'refused' }>, mailbox: string): Fate {
   switch (code) {
     case 'already-sent':
+    // Killed between the file and the confirmation: the client was told nothing, and has sent it another way.
+    case 'never-confirmed':
       return { kind: 'done', result: null }
     case 'revoked':
       return { kind: 'revoked' }

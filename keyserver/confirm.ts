@@ -64,19 +64,27 @@ async function examine(
 ): Promise<Refused | { readonly kind: 'good'; readonly recipients: readonly Recipient[] }> {
   const envelope = await tx.envelopes.find(request.id)
   if (envelope === null || envelope.org !== request.org) return refused('not-found', 'There is no such envelope.')
-  const dead = judgeEnvelope(envelope, request, now)
+  const dead = judgeEnvelope(envelope, request)
   if (dead !== null) return dead
   const all = new Map((await tx.envelopes.recipients(request.id)).map((one) => [one.address, one] as const))
   if (addresses.length !== request.recipients.length) return refused('bad-request', 'A recipient is not an address.')
-  const recipients: Recipient[] = []
-  for (const address of addresses) {
-    const recipient = all.get(address)
-    if (recipient === undefined) return refused('not-found', 'A recipient is none of this envelope.')
+  const recipients = addresses.flatMap((address) => all.get(address) ?? [])
+  if (recipients.length !== addresses.length) return refused('not-found', 'A recipient is none of this envelope.')
+  // Whether it is over by now or not: nobody is to be told that it did not arrive.
+  if (recipients.some(({ state }) => state === 'sent' || state === 'failed')) {
+    return refused('already-sent', 'A recipient has had this message already.')
+  }
+  if (isOver(envelope, now)) {
+    return envelope.confirmedAt === null
+      ? refused('never-confirmed', 'The envelope waited too long to be confirmed.')
+      : refused('expired', 'The envelope expired.')
+  }
+  for (const { lease } of recipients) {
     // The same sealing by the same instance is the same attempt, whose answer got lost; another sealing is another attempt.
-    const again = isOwn(recipient.lease, caller) && (await isKnown(tx, request))
-    const taken = judgeRecipient(recipient, caller, again, leases)
-    if (taken !== null) return taken
-    recipients.push(recipient)
+    const again = isOwn(lease, caller) && (await isKnown(tx, request))
+    if (!again && isHeld(lease, caller, leases)) {
+      return refused('conflict', 'Another delivery to a recipient is under way.')
+    }
   }
   return { kind: 'good', recipients }
 }
@@ -89,24 +97,13 @@ async function isKnown(tx: Tx, { id, sealed }: ConfirmRequest): Promise<boolean>
   return sealed !== undefined && (await tx.envelopes.copy(id, sealed.digest)) !== null
 }
 
-function judgeEnvelope(envelope: Envelope, request: ConfirmRequest, now: number): Refused | null {
+function judgeEnvelope(envelope: Envelope, request: ConfirmRequest): Refused | null {
   if (envelope.kind === 'refuse') return refused('conflict', 'What was refused is not delivered.')
   if (envelope.kind === 'hold') return refused('conflict', 'What is held is delivered when an officer has let it go.')
   if ((envelope.kind === 'seal') !== (request.sealed !== undefined)) {
     return refused('bad-request', 'A sealing goes with a sealed envelope, and only with one.')
   }
-  if (envelope.revokedAt !== null) return refused('revoked', 'The message was revoked.')
-  return isOver(envelope, now) ? refused('expired', 'The envelope expired, or waited too long to be confirmed.') : null
-}
-
-function judgeRecipient(recipient: Recipient, caller: Caller, again: boolean, leases: number): Refused | null {
-  if (recipient.state === 'sent' || recipient.state === 'failed') {
-    return refused('already-sent', 'A recipient has had this message already.')
-  }
-  if (again) return null
-  return isHeld(recipient.lease, caller, leases)
-    ? refused('conflict', 'Another delivery to a recipient is under way.')
-    : null
+  return envelope.revokedAt === null ? null : refused('revoked', 'The message was revoked.')
 }
 
 function record(

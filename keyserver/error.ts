@@ -55,6 +55,7 @@ const titles: Readonly<Record<ProblemCode, string>> = {
   'already-sent': 'The recipient has had this message.',
   held: 'The message has not been sent yet.',
   'code-expired': 'The code can no longer be used. Ask for a new one.',
+  'never-confirmed': 'The message was not confirmed in time.',
   expired: 'The message has expired.',
   revoked: 'The message was revoked.',
   'too-large': 'The request is too large.',

@@ -18,6 +18,7 @@ export const problems = {
   'already-sent': 409,
   held: 409,
   'code-expired': 410,
+  'never-confirmed': 410,
   expired: 410,
   revoked: 410,
   'too-large': 413,

@@ -146,9 +146,24 @@ t.test('an envelope that nobody confirms within ten minutes is dead', async (t) 
   const request = sealing(premises, ['emil@example.org'])
   const { id } = onlyEnvelope(await gw1.issue(request))
   premises.pass(10 * 60_000 + 1)
-  t.match(await confirm(gw1, sealed(id, ['emil@example.org'])), { kind: 'refused', code: 'expired' })
+  t.match(await confirm(gw1, sealed(id, ['emil@example.org'])), { kind: 'refused', code: 'never-confirmed' })
   t.not(onlyEnvelope(await gw1.issue(request)).id, id, 'the next try gets another')
 })
+
+t.test(
+  'what has had its end is done with, also when the envelope is over: nobody hears that it did not arrive',
+  async (t) => {
+    const to = ['sent@example.org', 'refused@example.org', 'left@example.org']
+    const { id } = onlyEnvelope(await gw1.issue(sealing(premises, to)))
+    await confirm(gw1, sealed(id, to))
+    await outcome(gw1, id, 'sent@example.org', 'sent')
+    await outcome(gw1, id, 'refused@example.org', 'failed')
+    premises.pass(3600_000 + 1)
+    const again = premises.client('gw1')
+    const codes = to.map(async (one) => confirm(again, sealed(id, [one])))
+    t.match(await Promise.all(codes), [{ code: 'already-sent' }, { code: 'already-sent' }, { code: 'expired' }])
+  },
+)
 
 t.test('a sealed copy that comes back is known by its digest', async (t) => {
   const { id } = onlyEnvelope(await gw1.issue(sealing(premises, ['fritz@example.org'])))
