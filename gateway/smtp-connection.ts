@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer'
 import type net from 'node:net'
 import type tls from 'node:tls'
 import { SMTPServer, type SMTPServerDataStream, type SMTPServerOptions, type SMTPServerSession } from 'smtp-server'
@@ -171,8 +172,9 @@ class StrictConnection extends SMTPConnection {
     name: string,
     command: Buffer | string,
   ): ReturnType<SMTPConnection['_parseAddressCommand']> {
-    const [, before, local, after] = SPACED_LOCAL.exec(command.toString()) ?? []
-    if (before === undefined || local === undefined) return super._parseAddressCommand(name, command)
+    const text = withUtf8Parameters(command.toString())
+    const [, before, local, after] = SPACED_LOCAL.exec(text) ?? []
+    if (before === undefined || local === undefined) return super._parseAddressCommand(name, text)
     const parsed = super._parseAddressCommand(name, `${before}${'x'.repeat(local.length)}${after}`)
     return parsed === false ? false : { ...parsed, address: local + parsed.address.slice(local.length) }
   }
@@ -189,6 +191,21 @@ class StrictConnection extends SMTPConnection {
     parser.on('error', (error) => this.send(421, `Error: ${error.message}`))
     return parser
   }
+}
+
+/**
+ * Octets beyond ASCII in the xtext of a parameter (RFC 3461 4) are UTF-8 where they can be: Postfix writes so what it knows of a recipient whom ASCII
+ * cannot carry. The library takes each octet for a character of Latin-1, and refuses half of them as control characters.
+ */
+function withUtf8Parameters(command: string): string {
+  const end = command.indexOf('>') + 1
+  const parameters = command.slice(end).replace(/(?:\+[89A-F][0-9A-F])+/g, (xtext) => {
+    const octets = Buffer.from(xtext.replaceAll('+', ''), 'hex')
+    const text = octets.toString()
+    // White space would begin another parameter.
+    return isUtf8(octets) && !/\s/.test(text) ? text : xtext
+  })
+  return command.slice(0, end) + parameters
 }
 
 function refuseBare(this: SMTPConnection, _command: Buffer, callback: () => void): void {
