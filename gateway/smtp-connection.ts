@@ -74,6 +74,13 @@ const IDLE = new Set(['NOOP', 'RSET', 'EHLO', 'HELO', 'VRFY'])
 /** A path, after a source route or not, whose local part is quoted and holds nothing that a next hop could take for its end. */
 const SPACED_LOCAL = /^([a-z ]+:\s*<(?:@[^\s,:@]+(?:,@[^\s,:@]+)*:)?)("(?:[ !#-;=?A-[\]-~]|\\[ -;=?A-~])*")(@.*)$/i
 
+/** The library replies to `open` sockets alone; one whose client has closed its side takes replies as well. */
+const ANSWERABLE = {
+  get(this: net.Socket) {
+    return this.writable ? 'open' : 'closed'
+  },
+}
+
 class StrictConnection extends SMTPConnection {
   readonly #strictness: Strictness
   readonly #onGone: () => void
@@ -83,11 +90,13 @@ class StrictConnection extends SMTPConnection {
   #gathering: net.Socket | tls.TLSSocket | null = null
 
   constructor(server: StrictServer, socket: net.Socket | tls.TLSSocket, arrival: Partial<Arrival>) {
-    super(server, socket, arrival)
+    super(server, Object.defineProperty(socket, 'readyState', ANSWERABLE), arrival)
     this.#strictness = server.strictness
     this.#onGone = arrival.onGone ?? (() => undefined)
     const session: StrictSession = this.session
     session.nobody = arrival.nobody ?? false
+    // Whoever has said all there is to say, and closes that side, is still owed the replies.
+    socket.allowHalfOpen = true
   }
 
   /** Greets at once; the library would wait 100 ms for early talkers. */
@@ -156,6 +165,13 @@ class StrictConnection extends SMTPConnection {
     return ++this.#errors > this.#strictness.errorLimit || !tolerated
   }
 
+  /** A client that closes its side before or in the middle of a handshake has gone. */
+  override upgrade(...args: Parameters<SMTPConnection['upgrade']>): void {
+    this._socket.allowHalfOpen = false
+    if (this._socket.readableEnded) this.close()
+    else super.upgrade(...args)
+  }
+
   /** Where signing in needs TLS it is not offered without (RFC 4954 4, RFC 8314 3.3); AUTH itself is answered 538 as before. */
   override handler_EHLO(command: Buffer, callback: () => void): void {
     const { disabledCommands, allowInsecureAuth } = this._server.options
@@ -189,6 +205,10 @@ class StrictConnection extends SMTPConnection {
       this._onCommand(command, callback)
     }
     parser.on('error', (error) => this.send(421, `Error: ${error.message}`))
+    // The client has closed its side, and all that it said is answered.
+    parser.on('finish', () => {
+      if (this._parser === parser) this.close()
+    })
     return parser
   }
 }
