@@ -50,14 +50,6 @@ const names = [
   ...['outcome', 'recipients', 'size', 'ms', 'hash', 'count', 'file', 'place'],
 ] as const
 
-/**
- * Standard output by the page and not by the line, at the latest after a fifth of a second: a write to a file or pipe would else hold up every
- * message. `flushSync` writes what is left.
- */
-export function openStandardOutput() {
-  return pino.destination({ dest: 1, sync: false, minLength: 4096, periodicFlush: 200 })
-}
-
 /** JSON lines to `destination`. A field that is not in {@link LogFields} is left out, whoever passes it. */
 export function createLog(level: Level | 'silent', destination: DestinationStream): Log {
   const logger = pino(

@@ -1,9 +1,10 @@
 import closeWithGrace from 'close-with-grace'
 import { ConfigError } from '../protocol/config-document.ts'
+import { openLogOutput } from '../protocol/log-output.ts'
 import { collectAfterLoading, collectAsNewerEngines } from './collector.ts'
 import { type Config, loadConfig } from './config.ts'
 import { startGateway } from './gateway.ts'
-import { createLog, openStandardOutput } from './log.ts'
+import { createLog } from './log.ts'
 import { startReloading } from './reload.ts'
 
 const EXIT_CONFIG = 78
@@ -19,16 +20,14 @@ async function main(args: readonly string[]): Promise<void> {
     throw new ConfigError(['say which configuration: node gateway/main.ts <gateway.yaml>'])
   }
   const config = loadConfig(file)
-  const output = openStandardOutput()
+  const output = openLogOutput()
   const log = createLog(config.logLevel, output)
-  const gateway = await startGateway(config, log).catch((error: unknown) => {
-    output.flushSync()
-    throw error
-  })
+  const gateway = await startGateway(config, log)
   collectAfterLoading()
   for (const { name, address, port } of gateway.addresses) {
-    process.stdout.write(`gateway ${name} listening on ${address}:${port}\n`)
+    output.write(`gateway ${name} listening on ${address}:${port}\n`)
   }
+  output.flushSync()
   const load = () => loadConfig(file)
   const apply = (next: Config) => gateway.reload(next)
   const reloading = startReloading({ first: config, load, apply, log, everyMs: LOOK_AT_FILES_MS })
@@ -39,7 +38,6 @@ async function main(args: readonly string[]): Promise<void> {
     else log.error('stopping after a fault of its own', { cause: err })
     reloading.stop()
     await gateway.close()
-    output.flushSync()
   })
 }
 

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import closeWithGrace from 'close-with-grace'
 import { pino } from 'pino'
 import { ConfigError } from '../protocol/config-document.ts'
+import { openLogOutput } from '../protocol/log-output.ts'
 import { loadConfig } from './config-file.ts'
 import { KekError } from './kek-file.ts'
 import { startServer } from './server.ts'
@@ -16,20 +17,29 @@ async function main(args: readonly string[]): Promise<void> {
     throw new ConfigError(['say which configuration: node keyserver/main.ts <keyserver.yaml>'])
   }
   const config = loadConfig(file)
-  const log = pino({ level: config.log.level, base: { process: 'keyserver' } })
+  const output = openLogOutput()
+  const options = { level: config.log.level, base: { process: 'keyserver' }, serializers: { err: withoutStack } }
+  const log = pino(options, output)
   const server = await startServer(config, {
     log,
     version: versionOf(),
     time: { wall: () => Date.now(), elapsed: () => performance.now() },
   })
   for (const [name, address] of Object.entries(server.addresses)) {
-    process.stdout.write(`keyserver ${name} listening on ${address}\n`)
+    output.write(`keyserver ${name} listening on ${address}\n`)
   }
+  output.flushSync()
   closeWithGrace({ delay: GRACE, logger: false }, async ({ err, signal }) => {
     if (err === undefined) log.info({ signal }, 'stopping')
     else log.fatal({ err: { message: err.message } }, 'stopping after a fault of its own')
     await server.close()
   })
+}
+
+/** What the log says of an error: as the gateway's, without its stack. */
+function withoutStack(error: unknown) {
+  if (!(error instanceof Error)) return String(error)
+  return { type: error.name, code: 'code' in error ? error.code : undefined, message: error.message }
 }
 
 function versionOf(): string {

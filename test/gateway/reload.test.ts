@@ -217,3 +217,25 @@ t.test('SIGHUP loads the configuration, and SIGTERM lets a client in the middle 
   t.equal(office.mails.length, 1)
   fresh.client.destroy()
 })
+
+t.test('a gateway whose log nobody reads any more goes on, and stops when it is told to', async (t) => {
+  const office = await openOffice(t)
+  const file = join(dirname(office.configFile), 'second.yaml')
+  const config = parse(readFileSync(office.configFile, 'utf8'))
+  writeFileSync(file, stringify({ ...config, data: 'data/second' }))
+  const main = new URL('../../gateway/main.ts', import.meta.url).pathname
+  const process_ = spawn(process.execPath, [main, file], { stdio: ['ignore', 'pipe', 'inherit'] })
+  const ended = once(process_, 'exit')
+  t.teardown(() => void process_.kill('SIGKILL'))
+  let said = ''
+  process_.stdout.on('data', (octets: Buffer) => {
+    said += octets.toString()
+  })
+  for (let n = 0; n < 200 && !/ops listening/.test(said); n++) await sleep(50)
+  process_.stdout.destroy()
+  const port = Number(/smtp-1 listening on 127\.0\.0\.1:(\d+)/.exec(said)?.[1])
+  const { client } = await greeted(port)
+  client.destroy()
+  process_.kill('SIGTERM')
+  t.strictSame(await Promise.race([ended, sleep(10_000)]), [0, null])
+})

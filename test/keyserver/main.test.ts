@@ -1,12 +1,15 @@
+import { spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { chmodSync, readFileSync, writeFileSync } from 'node:fs'
+import { once } from 'node:events'
+import { chmodSync, closeSync, existsSync, openSync, readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import Database from 'better-sqlite3'
 import t from 'tap'
 import type { ConfirmResult, IssueRequest, IssueResult } from '../../protocol/gateway-api.ts'
 import { acme, known, onlyEnvelope, random32, sealed } from './premises.ts'
-import { type Estate, runToEnd, start, writeEstate } from './process.ts'
+import { type Estate, MAIN, runToEnd, start, writeEstate } from './process.ts'
 
 t.test(
   'killed with SIGKILL while it issues, it has kept every envelope that it answered, and its record',
@@ -150,4 +153,36 @@ function requestFor(estate: Estate): () => IssueRequest {
     messageDigest: null,
     recipients: [{ address: 'bob@example.org' as IssueRequest['recipients'][number]['address'], retryKey: random32() }],
   })
+}
+
+t.test('a log on a full disk keeps it neither from working nor from stopping', async (t) => {
+  if (!existsSync('/dev/full')) return void t.comment('no /dev/full here: skipped')
+  const port = await freePort()
+  const estate = await writeEstate(t.testdir(), (yaml) =>
+    yaml.replace('ops: {host: 127.0.0.1, port: 0}', `ops: {host: 127.0.0.1, port: ${port}}`).replace('error', 'info'),
+  )
+  estate.agent.destroy()
+  const full = openSync('/dev/full', 'w')
+  const child = spawn(process.execPath, [MAIN, estate.file], { stdio: ['ignore', full, 'inherit'] })
+  closeSync(full)
+  t.teardown(() => child.kill('SIGKILL'))
+  const ended = once(child, 'exit')
+  const isAlive = () =>
+    fetch(`http://127.0.0.1:${port}/health/live`).then(
+      ({ ok }) => ok,
+      () => false,
+    )
+  const deadline = Date.now() + 15_000
+  while (!(await isAlive()) && Date.now() < deadline) await sleep(100)
+  t.ok(await isAlive(), 'it works')
+  child.kill('SIGTERM')
+  t.strictSame(await Promise.race([ended, sleep(10_000)]), [0, null], 'it stops in order')
+})
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const address = server.address()
+  server.close()
+  return typeof address === 'object' && address !== null ? address.port : 0
 }

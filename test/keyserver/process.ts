@@ -6,7 +6,8 @@ import { fileURLToPath } from 'node:url'
 import { createAuthority, issuePair } from '../../cli/authority.ts'
 import { type Caller, createCaller, writePolicies, writeSecret } from './premises.ts'
 
-const MAIN = fileURLToPath(new URL('../../keyserver/main.ts', import.meta.url))
+/** The key server's entry. */
+export const MAIN = fileURLToPath(new URL('../../keyserver/main.ts', import.meta.url))
 
 /** Everything that `node keyserver/main.ts` needs, in one folder. */
 export type Estate = { readonly folder: string; readonly file: string; readonly agent: Agent }
