@@ -1,5 +1,6 @@
 import { generateKeyPair } from 'node:crypto'
 import { closeSync, fsyncSync, openSync, writeSync } from 'node:fs'
+import { resolve } from 'node:path'
 import { domainToASCII } from 'node:url'
 import { parseArgs, promisify } from 'node:util'
 import { dkimRecord, dkimRecordName } from '../gateway/dkim-key.ts'
@@ -70,10 +71,10 @@ function told(domain: string, selector: string, path: string, pem: string): stri
     '',
     `${dkimRecordName({ domain, selector })}. 3600 IN TXT ( ${strings.map((text) => `"${text}"`).join(' ')} )`,
     '',
-    '2. When it can be seen, put the key into gateway.yaml, under the organization, and restart the gateway:',
+    '2. When it can be seen, put the key into gateway.yaml, under the organization, and reload the gateway (kill -HUP):',
     '',
     '    dkim:',
-    `      - {domain: ${domain}, selector: ${selector}, key: ${path}}`,
+    `      - {domain: ${domain}, selector: ${selector}, key: ${resolve(path)}}`,
     '',
     '3. Ask: sealpost doctor --gateway gateway.yaml',
   ]

@@ -4,6 +4,7 @@ import { chmodSync, existsSync, readdirSync, readFileSync, statSync, writeFileSy
 import { join } from 'node:path'
 import { connect, createServer, type TLSSocket } from 'node:tls'
 import t from 'tap'
+import { parse } from 'yaml'
 import { certs } from '../../cli/certs.ts'
 import { loadTlsFiles, type TlsFiles } from '../../protocol/tls-files.ts'
 import { capture } from './capture.ts'
@@ -33,6 +34,19 @@ t.test('init makes an authority, two servers, a gateway and an officer, and says
     t.match(said, join(folder, `${stem}.pem`))
     t.equal(statSync(join(folder, `${stem}.key`)).mode & 0o777, 0o600, `${stem}.key`)
     t.equal(pair(folder, stem).ca, readFileSync(join(folder, 'ca.pem'), 'utf8'))
+  }
+})
+
+t.test('the documented first command makes certificates with which the samples run', async (t) => {
+  const root = new URL('../../', import.meta.url)
+  const sample = parse(readFileSync(new URL('gateway/gateway.sample.yaml', root), 'utf8'))
+  for (const page of ['docs/operations.md', 'certs/README.md']) {
+    const command = /^npx sealpost certs init --name (\S+)/m.exec(readFileSync(new URL(page, root), 'utf8'))
+    const folder = join(t.testdir(), 'certs')
+    await made(folder, '--name', command?.[1] ?? '')
+    const names = (stem: string) => new X509Certificate(readFileSync(join(folder, `${stem}.pem`)))
+    t.ok(names('keyserver').checkHost(new URL(sample.keyServer.url).hostname), `${page}: where the gateway calls it`)
+    t.ok(names('gateway').checkHost(sample.name), `${page}: how the gateway calls itself`)
   }
 })
 
