@@ -1,9 +1,10 @@
-import { existsSync, readFileSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { type Note, parseNote, parseVerifierKey, type VerifierKey } from '../audit/checkpoint.ts'
 import { type LogSource, UnreadableError } from '../audit/source.ts'
 import { belongsTo, type LogReport, verifyLog } from '../audit/verify.ts'
 import { KEYS_RECORDED, reportLines } from '../audit/words.ts'
 import { exits } from './io.ts'
+import { systemFault } from './system-fault.ts'
 
 /** Lines out, lines of complaint, and a line that is written over (null where nobody watches). */
 export type AuditIo = {
@@ -96,8 +97,11 @@ function readCheckpoint(file: string): Note {
 }
 
 function readText(file: string): string {
-  if (!existsSync(file)) throw new UnreadableError(`${file}: there is no such file`)
-  return readFileSync(file, 'utf8')
+  try {
+    return readFileSync(file, 'utf8')
+  } catch (error) {
+    throw new UnreadableError(systemFault(error, file))
+  }
 }
 
 function notesOf({ log }: LogSource, notes: readonly Note[]): readonly Note[] {

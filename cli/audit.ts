@@ -8,6 +8,7 @@ import { recordLine } from '../audit/words.ts'
 import { type AuditIo, verify } from './audit-verify.ts'
 import { shieldIds } from './dashed-id.ts'
 import { exits, UsageError } from './io.ts'
+import { systemFault } from './system-fault.ts'
 
 const options = {
   log: { type: 'string' },
@@ -54,7 +55,7 @@ export async function audit(
   } catch (error) {
     if (error instanceof UnreadableError) io.err(error.message)
     else if (isUsageError(error)) io.err(`${error.message}\nHelp: sealpost help audit`)
-    else if (isSystemError(error)) io.err(`cannot be read or written: ${error.message}`)
+    else if (isSystemError(error)) io.err(systemFault(error))
     else throw error
     return exits.usage
   }

@@ -4,6 +4,7 @@ import { parseArgs } from 'node:util'
 import { playRecipient, type Stage, sendSample } from './demo-once.ts'
 import { buildHouse, freePorts, type Ports, type Running } from './house.ts'
 import { type Inbox, startInbox } from './inbox.ts'
+import { systemFault } from './system-fault.ts'
 
 const usual = {
   smtp: 2525,
@@ -49,7 +50,7 @@ async function main(): Promise<void> {
       say(`  ok  ${`${Math.round(performance.now() - from)}`.padStart(5)} ms  ${what}`)
       return result
     } catch (cause) {
-      throw new DemoFault(`${what}: failed. ${cause instanceof Error ? cause.message : String(cause)}`)
+      throw new DemoFault(`${what}: failed. ${systemFault(cause)}`)
     }
   }
   say(`Sealpost demo. Everything is written into ${folder}`)

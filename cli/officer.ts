@@ -4,6 +4,7 @@ import { dirname, resolve } from 'node:path'
 import { parse } from 'yaml'
 import { loadTlsFiles, type TlsFiles } from '../protocol/tls-files.ts'
 import { exits, Failure, UsageError } from './io.ts'
+import { systemFault } from './system-fault.ts'
 
 /** The options by which a command names the key server and the officer's certificate; for `parseArgs`. */
 export const officerOptions = {
@@ -45,7 +46,7 @@ function readConfig(path: string): Settings {
   try {
     file = parse(readFileSync(path, 'utf8'), { maxAliasCount: 0 })
   } catch (error) {
-    throw new Failure(`${path}: ${error instanceof Error ? error.message : 'cannot be read'}`, exits.config)
+    throw new Failure(systemFault(error, path), exits.config)
   }
   const entries = typeof file === 'object' && file !== null ? Object.entries(file) : []
   const faults = entries

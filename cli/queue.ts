@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises'
+import { access, readFile } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import type { RecipientResult } from '../gateway/courier.ts'
@@ -8,6 +8,7 @@ import { firstState } from '../gateway/spool-entry.ts'
 import { type Loaded, readSpool } from '../gateway/spool-folder.ts'
 import { readYaml } from '../protocol/yaml-text.ts'
 import { exits, Failure, type Io, UsageError } from './io.ts'
+import { systemFault } from './system-fault.ts'
 
 /** Where a gateway keeps its spool. */
 type Place = { readonly folder: string; readonly keyFile: string; readonly control: string }
@@ -82,10 +83,13 @@ async function all(place: Place, io: Io): Promise<Found[]> {
       found.push({ entry, size, state: loaded.state ?? firstState(entry, Date.parse(entry.arrivedAt)) })
     }
   }
+  await access(place.folder).catch((error: unknown) => {
+    throw new Failure(`${systemFault(error)}; name the data folder of a gateway that has run`)
+  })
   try {
     for await (const loaded of readSpool(place)) add(loaded)
   } catch (error) {
-    throw new Failure(`${place.folder}: ${error instanceof Error ? error.message : 'cannot be read'}`)
+    throw new Failure(systemFault(error, place.folder))
   }
   return found.toSorted((a, b) => a.entry.arrivedAt.localeCompare(b.entry.arrivedAt))
 }

@@ -1,5 +1,6 @@
 import { commands, overview } from './commands.ts'
 import { exits, Failure, type Io, UsageError } from './io.ts'
+import { systemFault } from './system-fault.ts'
 
 /**
  * Runs one command line and answers its exit status: 0 done, 1 the answer is no, 2 asked wrongly, 78 a named file has faults. Never
@@ -45,7 +46,7 @@ function explain(error: unknown, name: string, io: Io): number {
     io.err(`Help: sealpost help ${name}`)
     return exits.usage
   }
-  io.err(`sealpost ${name}: ${error instanceof Error ? error.message : String(error)}`)
+  io.err(`sealpost ${name}: ${systemFault(error)}`)
   return exits.failed
 }
 

@@ -21,6 +21,9 @@ export function readConfigDocument<T extends TSchema>(path: string, schema: T, s
   const read = readYaml(readText(path, sample))
   if ('faults' in read) throw new ConfigError(read.faults.map((fault) => `${path}: ${fault}`))
   const { value } = read
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw new ConfigError([`${path}: holds no options, each as "name: value"; ${sample} is one to start from`])
+  }
   const validate = new Ajv({ allErrors: true, strict: false, verbose: true }).compile<Static<T>>(schema)
   if (validate(value)) return value
   const errors = validate.errors ?? []

@@ -89,7 +89,7 @@ t.test('the queue of a running gateway', async (t) => {
 })
 
 t.test('without its gateway the queue can be listed, and nothing can be ordered', async (t) => {
-  const data = ['--data', t.testdir({})]
+  const data = ['--data', t.testdir({ spool: {} })]
   for (const argv of [
     ['flush', '--all'],
     ['hold', 'a'.repeat(22)],
@@ -111,3 +111,14 @@ async function until(done: () => Promise<boolean>): Promise<void> {
   }
   throw new Error('it did not come to pass')
 }
+
+t.test('a folder without a spool is named, and not taken for an empty queue', async (t) => {
+  const data = t.testdir({ 'a-file': '' })
+  for (const folder of [join(data, 'mistyped'), data, join(data, 'a-file')]) {
+    const io = capture()
+    t.equal(await run(['queue', 'list', '--data', folder], io), 1)
+    t.match(io.errors(), join(folder, 'spool'))
+    t.match(io.errors(), 'name the data folder of a gateway that has run')
+    t.equal(io.text(), '')
+  }
+})

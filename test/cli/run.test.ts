@@ -71,3 +71,21 @@ t.test('as a process it exits with the status, and a reader that has read enough
   cut.stdout.destroy()
   t.equal(await new Promise((done) => cut.on('close', done)), 0)
 })
+
+t.test('a file that is missing, a folder or in the way is told in plain words', async (t) => {
+  const at = t.testdir({ 'a-file': '', 'a-folder': {} })
+  const said = async (...argv: string[]) => {
+    const io = capture()
+    t.not(await run(argv, io), 0, argv.join(' '))
+    t.notMatch(io.errors(), /\bE[A-Z]{4,}\b/, argv.join(' '))
+    return io.errors()
+  }
+  const [file, folder, missing] = ['a-file', 'a-folder', 'missing'].map((name) => join(at, name))
+  const revoke = (config = '') => said('revoke', 'acme.example', 'A'.repeat(22), '--reason', 'x', '--config', config)
+  t.equal(await revoke(missing), `${missing}: there is no such file or folder`)
+  t.equal(await revoke(folder), `${folder}: is a folder; name a file`)
+  t.match(await said('certs', 'init', '--to', `${file}/certs`), 'as if it were a folder')
+  t.match(await said('notice', 'preview', '--out', `${file}/preview`), 'as if it were a folder')
+  t.match(await said('trace', 'A'.repeat(22), '--database', folder ?? ''), `${folder}: is a folder`)
+  t.match(await said('dkim', 'acme.example', '--selector', 's', '--to', `${file}/key`), 'as if it were a folder')
+})

@@ -233,6 +233,11 @@ t.test('what a shape cannot say is checked, too', (t) => {
     ['name: [', /gateway\.yaml: /],
     ['a: 1\na: 2', /unique/],
     ['a: &x 1\nb: *x', /aliases/],
+    ['', /holds no options.*gateway\.sample\.yaml is one to start from/],
+    ['only words', /holds no options/],
+    ['- a', /holds no options/],
+    ['a:\n\tb: 1', /Tabs are not allowed as indentation at line 2, column 1$/m],
+    ['a: 1\n---\nb: 2', /a second document begins at line 2; leave its line --- out/],
   ]
   for (const [config, fault] of cases) t.match(faults(config), fault)
   t.throws(() => loadConfig(join(folder, 'nowhere.yaml')), {
