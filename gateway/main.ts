@@ -1,6 +1,8 @@
+import { join } from 'node:path'
 import closeWithGrace from 'close-with-grace'
 import { ConfigError } from '../protocol/config-document.ts'
 import { openLogOutput } from '../protocol/log-output.ts'
+import { takeAlone } from '../protocol/sole-user.ts'
 import { collectAfterLoading, collectAsNewerEngines } from './collector.ts'
 import { type Config, loadConfig } from './config.ts'
 import { startGateway } from './gateway.ts'
@@ -20,6 +22,7 @@ async function main(args: readonly string[]): Promise<void> {
     throw new ConfigError(['say which configuration: node gateway/main.ts <gateway.yaml>'])
   }
   const config = loadConfig(file)
+  const alone = takeAlone(join(config.data, '.lock'), `data: ${config.data}`)
   const output = openLogOutput()
   const log = createLog(config.logLevel, output)
   const gateway = await startGateway(config, log)
@@ -38,6 +41,7 @@ async function main(args: readonly string[]): Promise<void> {
     else log.error('stopping after a fault of its own', { cause: err })
     reloading.stop()
     await gateway.close()
+    alone.release()
   })
 }
 

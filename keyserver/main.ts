@@ -3,6 +3,7 @@ import closeWithGrace from 'close-with-grace'
 import { pino } from 'pino'
 import { ConfigError } from '../protocol/config-document.ts'
 import { openLogOutput } from '../protocol/log-output.ts'
+import { takeAlone } from '../protocol/sole-user.ts'
 import { loadConfig } from './config-file.ts'
 import { KekError } from './kek-file.ts'
 import { startServer } from './server.ts'
@@ -17,6 +18,7 @@ async function main(args: readonly string[]): Promise<void> {
     throw new ConfigError(['say which configuration: node keyserver/main.ts <keyserver.yaml>'])
   }
   const config = loadConfig(file)
+  const alone = takeAlone(`${config.database}.lock`, `database: ${config.database}`)
   const output = openLogOutput()
   const options = { level: config.log.level, base: { process: 'keyserver' }, serializers: { err: withoutStack } }
   const log = pino(options, output)
@@ -33,6 +35,7 @@ async function main(args: readonly string[]): Promise<void> {
     if (err === undefined) log.info({ signal }, 'stopping')
     else log.fatal({ err: { message: err.message } }, 'stopping after a fault of its own')
     await server.close()
+    alone.release()
   })
 }
 

@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { dirname, join } from 'node:path'
+import { text } from 'node:stream/consumers'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { parse, stringify } from 'yaml'
@@ -218,24 +219,31 @@ t.test('SIGHUP loads the configuration, and SIGTERM lets a client in the middle 
   fresh.client.destroy()
 })
 
-t.test('a gateway whose log nobody reads any more goes on, and stops when it is told to', async (t) => {
-  const office = await openOffice(t)
-  const file = join(dirname(office.configFile), 'second.yaml')
-  const config = parse(readFileSync(office.configFile, 'utf8'))
-  writeFileSync(file, stringify({ ...config, data: 'data/second' }))
-  const main = new URL('../../gateway/main.ts', import.meta.url).pathname
-  const process_ = spawn(process.execPath, [main, file], { stdio: ['ignore', 'pipe', 'inherit'] })
-  const ended = once(process_, 'exit')
-  t.teardown(() => void process_.kill('SIGKILL'))
-  let said = ''
-  process_.stdout.on('data', (octets: Buffer) => {
-    said += octets.toString()
-  })
-  for (let n = 0; n < 200 && !/ops listening/.test(said); n++) await sleep(50)
-  process_.stdout.destroy()
-  const port = Number(/smtp-1 listening on 127\.0\.0\.1:(\d+)/.exec(said)?.[1])
-  const { client } = await greeted(port)
-  client.destroy()
-  process_.kill('SIGTERM')
-  t.strictSame(await Promise.race([ended, sleep(10_000)]), [0, null])
-})
+t.test(
+  'a gateway has its data folder for itself, goes on when nobody reads its log, and stops when it is told to',
+  async (t) => {
+    const office = await openOffice(t)
+    const file = join(dirname(office.configFile), 'second.yaml')
+    const config = parse(readFileSync(office.configFile, 'utf8'))
+    writeFileSync(file, stringify({ ...config, data: 'data/second' }))
+    const main = new URL('../../gateway/main.ts', import.meta.url).pathname
+    const process_ = spawn(process.execPath, [main, file], { stdio: ['ignore', 'pipe', 'inherit'] })
+    const ended = once(process_, 'exit')
+    t.teardown(() => void process_.kill('SIGKILL'))
+    let said = ''
+    process_.stdout.on('data', (octets: Buffer) => {
+      said += octets.toString()
+    })
+    for (let n = 0; n < 200 && !/ops listening/.test(said); n++) await sleep(50)
+    const another = spawn(process.execPath, [main, file], { stdio: ['ignore', 'ignore', 'pipe'] })
+    const fault = text(another.stderr)
+    t.strictSame(await once(another, 'exit'), [78, null], 'a second one in the same data folder does not start')
+    t.match(await fault, 'is in use by another process; stop that one first')
+    process_.stdout.destroy()
+    const port = Number(/smtp-1 listening on 127\.0\.0\.1:(\d+)/.exec(said)?.[1])
+    const { client } = await greeted(port)
+    client.destroy()
+    process_.kill('SIGTERM')
+    t.strictSame(await Promise.race([ended, sleep(10_000)]), [0, null])
+  },
+)

@@ -155,6 +155,18 @@ function requestFor(estate: Estate): () => IssueRequest {
   })
 }
 
+t.test('a second one on the same database does not start, and leaves the first alone', async (t) => {
+  const estate = await writeEstate(t.testdir())
+  t.teardown(() => estate.agent.destroy())
+  const first = await start(estate)
+  t.match(await runToEnd(estate.file), { code: 78, errors: /is in use by another process; stop that one first/ })
+  first.process.kill('SIGKILL')
+  await first.ended()
+  const second = await start(estate)
+  second.process.kill('SIGTERM')
+  t.match(await second.ended(), { code: 0, errors: '' })
+})
+
 t.test('a log on a full disk keeps it neither from working nor from stopping', async (t) => {
   if (!existsSync('/dev/full')) return void t.comment('no /dev/full here: skipped')
   const port = await freePort()

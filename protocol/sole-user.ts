@@ -1,0 +1,26 @@
+import { mkdirSync } from 'node:fs'
+import { dirname } from 'node:path'
+import Database from 'better-sqlite3'
+import { ConfigError } from './config-document.ts'
+
+/**
+ * Takes the file `lock` (made if need be, and never removed) for this process until it ends, however it ends: the system gives it free, so nothing is left to clean up
+ * after a kill. `what` is what it stands for. Throws a {@link ConfigError} where another process has it, or it cannot be made.
+ */
+export function takeAlone(lock: string, what: string): { readonly release: () => void } {
+  let held: Database.Database | null = null
+  try {
+    mkdirSync(dirname(lock), { recursive: true, mode: 0o700 })
+    held = new Database(lock, { timeout: 0 })
+    held.exec('begin exclusive')
+  } catch (error) {
+    held?.close()
+    const isTaken = error instanceof Database.SqliteError && error.code === 'SQLITE_BUSY'
+    const why = isTaken
+      ? 'is in use by another process; stop that one first'
+      : `cannot be used: ${lock}: ${String(error)}`
+    throw new ConfigError([`${what} ${why}`])
+  }
+  const database = held
+  return { release: () => void database.close() }
+}
