@@ -3,8 +3,8 @@ import { type Note, parseNote, parseVerifierKey, type VerifierKey } from '../aud
 import { type LogSource, UnreadableError } from '../audit/source.ts'
 import { belongsTo, type LogReport, verifyLog } from '../audit/verify.ts'
 import { KEYS_RECORDED, reportLines } from '../audit/words.ts'
+import { systemFault } from '../protocol/system-fault.ts'
 import { exits } from './io.ts'
-import { systemFault } from './system-fault.ts'
 
 /** Lines out, lines of complaint, and a line that is written over (null where nobody watches). */
 export type AuditIo = {

@@ -5,10 +5,10 @@ import { decodeLeaf, envelopeOf } from '../audit/record.ts'
 import { type LogSource, UnreadableError } from '../audit/source.ts'
 import { openLogDatabase } from '../audit/sqlite.ts'
 import { recordLine } from '../audit/words.ts'
+import { systemFault } from '../protocol/system-fault.ts'
 import { type AuditIo, verify } from './audit-verify.ts'
 import { shieldIds } from './dashed-id.ts'
 import { exits, UsageError } from './io.ts'
-import { systemFault } from './system-fault.ts'
 
 const options = {
   log: { type: 'string' },

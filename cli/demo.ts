@@ -1,10 +1,10 @@
 import { connect } from 'node:net'
 import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
+import { systemFault } from '../protocol/system-fault.ts'
 import { playRecipient, type Stage, sendSample } from './demo-once.ts'
 import { buildHouse, freePorts, type Ports, type Running } from './house.ts'
 import { type Inbox, startInbox } from './inbox.ts'
-import { systemFault } from './system-fault.ts'
 
 const usual = {
   smtp: 2525,

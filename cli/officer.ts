@@ -2,9 +2,9 @@ import { readFileSync } from 'node:fs'
 import { request } from 'node:https'
 import { dirname, resolve } from 'node:path'
 import { parse } from 'yaml'
+import { systemFault } from '../protocol/system-fault.ts'
 import { loadTlsFiles, type TlsFiles } from '../protocol/tls-files.ts'
 import { exits, Failure, UsageError } from './io.ts'
-import { systemFault } from './system-fault.ts'
 
 /** The options by which a command names the key server and the officer's certificate; for `parseArgs`. */
 export const officerOptions = {

@@ -6,9 +6,9 @@ import type { QueueAddress, QueueAnswer } from '../gateway/queue-control.ts'
 import type { SpoolEntry, SpoolState } from '../gateway/spool-entry.ts'
 import { firstState } from '../gateway/spool-entry.ts'
 import { type Loaded, readSpool } from '../gateway/spool-folder.ts'
+import { systemFault } from '../protocol/system-fault.ts'
 import { readYaml } from '../protocol/yaml-text.ts'
 import { exits, Failure, type Io, UsageError } from './io.ts'
-import { systemFault } from './system-fault.ts'
 
 /** Where a gateway keeps its spool. */
 type Place = { readonly folder: string; readonly keyFile: string; readonly control: string }

@@ -1,6 +1,6 @@
+import { systemFault } from '../protocol/system-fault.ts'
 import { commands, overview } from './commands.ts'
 import { exits, Failure, type Io, UsageError } from './io.ts'
-import { systemFault } from './system-fault.ts'
 
 /**
  * Runs one command line and answers its exit status: 0 done, 1 the answer is no, 2 asked wrongly, 78 a named file has faults. Never

@@ -3,6 +3,7 @@ import closeWithGrace from 'close-with-grace'
 import { ConfigError } from '../protocol/config-document.ts'
 import { openLogOutput } from '../protocol/log-output.ts'
 import { takeAlone } from '../protocol/sole-user.ts'
+import { systemFault } from '../protocol/system-fault.ts'
 import { collectAfterLoading, collectAsNewerEngines } from './collector.ts'
 import { type Config, loadConfig } from './config.ts'
 import { startGateway } from './gateway.ts'
@@ -56,6 +57,11 @@ try {
 
 function portFault(error: unknown): string {
   if (!(error instanceof Error)) return String(error)
-  const taken = 'code' in error && error.code === 'EADDRINUSE' && 'port' in error
-  return taken ? `port ${error.port} is taken by another program; stop it or configure another port` : error.message
+  const { code, port, address } = error as NodeJS.ErrnoException & { readonly port?: number; readonly address?: string }
+  if (code === 'EADDRNOTAVAIL') return `${address} is no address of this machine; configure one that is`
+  if (port === undefined) return systemFault(error)
+  if (code === 'EADDRINUSE') return `port ${port} is taken by another program; stop it or configure another port`
+  if (code === 'EACCES')
+    return `port ${port} is not for this user; configure one above 1023, or grant CAP_NET_BIND_SERVICE`
+  return error.message
 }

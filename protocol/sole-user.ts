@@ -2,6 +2,7 @@ import { mkdirSync } from 'node:fs'
 import { dirname } from 'node:path'
 import Database from 'better-sqlite3'
 import { ConfigError } from './config-document.ts'
+import { systemFault } from './system-fault.ts'
 
 /**
  * Takes the file `lock` (made if need be, and never removed) for this process until it ends, however it ends: the system gives it free, so nothing is left to clean up
@@ -18,7 +19,7 @@ export function takeAlone(lock: string, what: string): { readonly release: () =>
     const isTaken = error instanceof Database.SqliteError && error.code === 'SQLITE_BUSY'
     const why = isTaken
       ? 'is in use by another process; stop that one first'
-      : `cannot be used: ${lock}: ${String(error)}`
+      : `cannot be used: ${systemFault(error, lock)}`
     throw new ConfigError([`${what} ${why}`])
   }
   const database = held

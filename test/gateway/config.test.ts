@@ -315,3 +315,17 @@ t.test('the process ends with 78 and says every fault, and no more', async (t) =
   t.equal(ended.said.trim().split('\n').length, 3)
   t.notMatch(ended.said, /^ +at /m, 'no stack')
 })
+
+t.test('an address that is not of this machine is named in plain words', async (t) => {
+  const file = join(folder, 'elsewhere.yaml')
+  const [listener] = good.listeners
+  const listeners = [
+    { ...listener, host: '192.0.2.1', port: 0, clients: [{ org: 'acme.example', from: ['192.0.2.2'] }] },
+  ]
+  writeFileSync(file, stringify({ ...good, listeners }))
+  const main = new URL('../../gateway/main.ts', import.meta.url).pathname
+  const ended = await new Promise<{ code: unknown; said: string }>((resolve) => {
+    execFile(process.execPath, [main, file], (error, _out, said) => resolve({ code: error?.code, said }))
+  })
+  t.strictSame(ended, { code: 1, said: 'gateway: 192.0.2.1 is no address of this machine; configure one that is\n' })
+})
