@@ -163,6 +163,8 @@ function allWords(fields: readonly Buffer[]): ReadonlySet<string> {
   for (const octets of fields) {
     for (const text of [octets.toString('utf8'), octets.toString('latin1')]) {
       const forms = [text, decoded(text), decoded(text, ' '), withUnicodeDomains(text)]
+      // Quoted pairs (RFC 5322 3.2.1) lose their backslash in the middle of a word.
+      forms.push(text.replaceAll('\\', ''))
       // IDNA folds before it codes (UTS 46).
       for (const word of [...forms, text.normalize('NFKC')].flatMap(wordsIn)) words.add(word)
     }

@@ -320,6 +320,15 @@ t.test('every message of the corpus passes the look when composed', { skip: abse
   t.pass(`${corpus.length} messages`)
 })
 
+t.test('a quoted pair in the middle of a word that must be coded passes', async (t) => {
+  for (const from of ['"Jo\\hann Jörg" <bo@example.org>', 'bo@example.org (Jo\\hann Jörg)']) {
+    const parts = partsOf(Buffer.from(`From: ${from}\r\n\r\n`))
+    const octets = await octetsOf(composer.sealed(parts))
+    t.match(octets.toString(), Buffer.from('Johann Jörg').toString('base64'))
+    t.equal((await look(octets, parts)).check, null)
+  }
+})
+
 t.test('whatever a header holds, what is composed is safe and passes the look', async (t) => {
   const names = ['From', 'To', 'Cc', 'Subject', 'References', 'List-Id', 'Received', 'msip_labels', 'X-Other', 'Bcc']
   const pieces = [
