@@ -41,6 +41,8 @@ export type DiskFault = { readonly code: string | null; readonly message: string
 export type SpoolDisk = {
   /** One at a time. Never rejects. */
   carryOut(order: SpoolOrder): Promise<SpoolOrderResult>
+  /** Gives back the room of what was removed and cannot be used again yet: with little to do it never is. */
+  sweep(): void
   /** Gives back the room of what is kept for further use. True once there is none. */
   tidy(): boolean
 }
@@ -166,8 +168,8 @@ export function createSpoolDisk({ folder, draft: prefix, head }: SpoolDiskOption
 
   /** Gives room back. True once there is nothing to give. */
   function tidy(most: number): boolean {
-    for (const spare of [...leaving.splice(0, most), ...spares.splice(0, most)]) forget(spare)
-    return spares.length === 0 && leaving.length === 0
+    for (const spare of spares.splice(0, most)) forget(spare)
+    return spares.length === 0
   }
 
   return {
@@ -189,6 +191,9 @@ export function createSpoolDisk({ folder, draft: prefix, head }: SpoolDiskOption
       for (const { path } of failed) attempt(() => unlinkSync(path))
       if (failed.length > 0) tidy(spares.length)
       return { files: drafts.map(({ fault }) => fault), removed: faults }
+    },
+    sweep() {
+      for (const spare of leaving.splice(0)) forget(spare)
     },
     tidy: () => tidy(TIDIED_AT_ONCE),
   }

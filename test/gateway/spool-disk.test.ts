@@ -53,7 +53,7 @@ t.test('a removed file serves again, but not before the folder is on the disk', 
   await disk.carryOut({ files: [], removed: ['b', 'n0', 'n1'] })
   await disk.carryOut({ files: [file('d.state', 'known elsewhere', false)], removed: ['c'] })
   t.equal((await drafts()).length, 4, 'no fsync is made for these alone')
-  t.ok(disk.tidy())
+  disk.sweep()
   t.same((await readdir(folder)).toSorted(), ['d.state'])
   const large = { ...file('e', ''), octets: Buffer.alloc(70_000) }
   await disk.carryOut({ files: [large], removed: [] })
