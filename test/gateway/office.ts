@@ -58,6 +58,9 @@ export async function openOffice(
   limits: Record<string, number> = {},
   options: OfficeOptions = {},
 ): Promise<Office> {
+  // Told before there is a folder: what is told later is done when that has been removed, under the processes' feet.
+  let close: () => Promise<void> = async () => undefined
+  t.teardown(() => close())
   const folder = t.testdir({ policies: {}, data: {} })
   const at = (...names: string[]) => join(folder, ...names)
   const said: string[] = []
@@ -98,11 +101,11 @@ export async function openOffice(
     providerRunning = false
     await new Promise<void>((resolve) => provider.close(() => resolve()))
   }
-  t.teardown(async () => {
+  close = async () => {
     await gateway.close()
     if (running) await server.close()
     await stopProvider()
-  })
+  }
   const smtpPort = listening(gateway, 'smtp-1')
   const office: Office = {
     mails,
