@@ -123,6 +123,8 @@ async function takeTurns(bench: Bench, options: RelayOptions): Promise<Figure[]>
       const second = await besides(bench, one.byLink)
       for (const relay of [...(one.byLink ? [] : [bench.one]), second, ...postfix]) {
         const turn = await takeTurn(one, relay, bench.sink, options, number)
+        // Postfix keeps nothing of what has left: neither do we let copies pile up until the machine looks for memory for them.
+        await bench.stand.emptyStores()
         turns.push(turn)
         options.keep(turn)
         const { perSecond, cpu, others } = turn

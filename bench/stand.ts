@@ -1,5 +1,5 @@
-import { readFileSync } from 'node:fs'
-import { chmod, mkdtemp, rm } from 'node:fs/promises'
+import { existsSync, readFileSync } from 'node:fs'
+import { chmod, mkdtemp, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { buildHouse, freePorts, type House, type Running } from '../cli/house.ts'
@@ -16,6 +16,8 @@ export type Stand = {
   startSecondGateway(): Promise<Running>
   /** In the second one's place: a gateway whose carry limit is the shipped one; the others' is so high that every envelope goes by mail. */
   startLinkGateway(): Promise<Running>
+  /** Removes the sealed copies that lie in files, as when their time to live is over. */
+  emptyStores(): Promise<void>
   readonly gatewayPort: number
   readonly secondPort: number
   /** Kept free for the relay to compare with. */
@@ -74,6 +76,14 @@ export async function openStand(delivery: 'inline' | 'spool' = 'inline'): Promis
     startGateway: () => start(house.startGateway()),
     startSecondGateway: () => start(house.startSecondGateway()),
     startLinkGateway: () => start(shipped.startSecondGateway()),
+    async emptyStores() {
+      for (const gateway of ['gw1', 'gw2']) {
+        const copies = join(folder, gateway, 'copies')
+        // A folder for each first character of an id; the small copies lie beside them.
+        for (const name of existsSync(copies) ? await readdir(copies) : [])
+          if (name.length === 1) await rm(join(copies, name), { recursive: true })
+      }
+    },
     gatewayPort: ports.smtp,
     secondPort: second.smtp,
     postfixPort,
