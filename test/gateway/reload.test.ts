@@ -5,7 +5,7 @@ import { createServer } from 'node:net'
 import { dirname, join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { setTimeout as sleep } from 'node:timers/promises'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { parse, stringify } from 'yaml'
 import { createAuthority, issuePair } from '../../cli/authority.ts'
 import { loadConfig } from '../../gateway/config.ts'
@@ -13,6 +13,8 @@ import { createLog } from '../../gateway/log.ts'
 import { startReloading } from '../../gateway/reload.ts'
 import { openDialogue } from './dialogue.ts'
 import { type Office, openOffice } from './office.ts'
+
+const MAIN = new URL('../../gateway/main.ts', import.meta.url).pathname
 
 const mail = 'From: anna@acme.example\r\nTo: b@example.org\r\nSubject: hello\r\n\r\nfirst line\r\n'
 type Change = (config: {
@@ -181,18 +183,7 @@ t.test('SIGHUP loads the configuration, and SIGTERM lets a client in the middle 
   config.data = 'data/second'
   config.limits = { drainSeconds: 10 }
   writeFileSync(file, stringify(config))
-  const main = new URL('../../gateway/main.ts', import.meta.url).pathname
-  const process_ = spawn(process.execPath, [main, file], { stdio: ['ignore', 'pipe', 'inherit'] })
-  const ended = once(process_, 'exit')
-  t.teardown(() => void process_.kill('SIGKILL'))
-  let said = ''
-  process_.stdout.on('data', (octets: Buffer) => {
-    said += octets.toString()
-  })
-  const hears = async (words: RegExp) => {
-    for (let n = 0; n < 200 && !words.test(said); n++) await sleep(50)
-    return words.exec(said)
-  }
+  const { process_, ended, hears } = startProcess(t, file)
   await hears(/ops listening/)
   const port = Number((await hears(/smtp-1 listening on 127\.0\.0\.1:(\d+)/))?.[1])
   const busy = await openDialogue(port)
@@ -226,24 +217,33 @@ t.test(
     const file = join(dirname(office.configFile), 'second.yaml')
     const config = parse(readFileSync(office.configFile, 'utf8'))
     writeFileSync(file, stringify({ ...config, data: 'data/second' }))
-    const main = new URL('../../gateway/main.ts', import.meta.url).pathname
-    const process_ = spawn(process.execPath, [main, file], { stdio: ['ignore', 'pipe', 'inherit'] })
-    const ended = once(process_, 'exit')
-    t.teardown(() => void process_.kill('SIGKILL'))
-    let said = ''
-    process_.stdout.on('data', (octets: Buffer) => {
-      said += octets.toString()
-    })
-    for (let n = 0; n < 200 && !/ops listening/.test(said); n++) await sleep(50)
-    const another = spawn(process.execPath, [main, file], { stdio: ['ignore', 'ignore', 'pipe'] })
+    const { process_, ended, hears } = startProcess(t, file)
+    await hears(/ops listening/)
+    const another = spawn(process.execPath, [MAIN, file], { stdio: ['ignore', 'ignore', 'pipe'] })
     const fault = text(another.stderr)
     t.strictSame(await once(another, 'exit'), [78, null], 'a second one in the same data folder does not start')
     t.match(await fault, 'is in use by another process; stop that one first')
     process_.stdout.destroy()
-    const port = Number(/smtp-1 listening on 127\.0\.0\.1:(\d+)/.exec(said)?.[1])
+    const port = Number((await hears(/smtp-1 listening on 127\.0\.0\.1:(\d+)/))?.[1])
     const { client } = await greeted(port)
     client.destroy()
     process_.kill('SIGTERM')
     t.strictSame(await Promise.race([ended, sleep(10_000)]), [0, null])
   },
 )
+
+/** A gateway process, what it says, and its end. */
+function startProcess(t: Test, file: string) {
+  const process_ = spawn(process.execPath, [MAIN, file], { stdio: ['ignore', 'pipe', 'inherit'] })
+  const ended = once(process_, 'exit')
+  t.teardown(() => void process_.kill('SIGKILL'))
+  let said = ''
+  process_.stdout.on('data', (octets: Buffer) => {
+    said += octets.toString()
+  })
+  const hears = async (words: RegExp) => {
+    for (let n = 0; n < 200 && !words.test(said); n++) await sleep(50)
+    return words.exec(said)
+  }
+  return { process_, ended, hears }
+}
