@@ -162,9 +162,9 @@ function allWords(fields: readonly Buffer[]): ReadonlySet<string> {
   const words = new Set<string>()
   for (const octets of fields) {
     for (const text of [octets.toString('utf8'), octets.toString('latin1')]) {
-      const forms = [text, decoded(text), decoded(text, ' '), withUnicodeDomains(text)]
-      // Quoted pairs (RFC 5322 3.2.1) lose their backslash in the middle of a word.
-      forms.push(text.replaceAll('\\', ''))
+      // Quoted pairs (RFC 5322 3.2.1) lose their backslash, in the middle of a word too.
+      const unquoted = text.replaceAll('\\', '')
+      const forms = [text, decoded(text), decoded(text, ' '), withUnicodeDomains(text), unquoted]
       // IDNA folds before it codes (UTS 46).
       for (const word of [...forms, text.normalize('NFKC')].flatMap(wordsIn)) words.add(word)
     }
