@@ -20,7 +20,8 @@ type Case = {
   readonly connections: number
   readonly keep: boolean
   readonly count: number
-  readonly quickCount: number
+  /** Mails of this kind through each relay before the clock runs, after the first thirty thousand of 10 KB. */
+  readonly warm: number
   /** Of Postfix's rate, by as many gateways as help. */
   readonly target: number | null
   /** Over a gateway that leaves large envelopes in its store and mails the link alone. */
@@ -30,13 +31,18 @@ type Case = {
 const kept = { connections: 20, keep: true, target: null, byLink: false }
 const few = { connections: 4, keep: true, target: null, byLink: false }
 const cases: readonly Case[] = [
-  { ...kept, name: '10 KB, 20 kept connections', size: 10_000, count: 4000, quickCount: 1000, target: 1.2 },
-  { ...kept, name: '75 KB, 20 kept connections', size: 75_000, count: 2000, quickCount: 400, target: 1.1 },
-  { ...kept, name: '10 KB, a connection each', keep: false, size: 10_000, count: 3000, quickCount: 600, target: 1 },
-  { ...few, name: '5 MB, 4 kept connections', size: 5_000_000, count: 60, quickCount: 12, target: 0.8 },
-  { ...few, name: '25 MB, 4 kept connections', size: 25_000_000, count: 20, quickCount: 8, target: 0.8 },
-  { ...few, name: '25 MB, 4 kept, by link', size: 25_000_000, count: 20, quickCount: 8, byLink: true },
+  { ...kept, name: '10 KB, 20 kept connections', size: 10_000, warm: 0, count: 4000, target: 1.2 },
+  { ...kept, name: '75 KB, 20 kept connections', size: 75_000, warm: 12_000, count: 2000, target: 1.1 },
+  { ...kept, name: '10 KB, a connection each', keep: false, size: 10_000, warm: 6000, count: 3000, target: 1 },
+  { ...few, name: '5 MB, 4 kept connections', size: 5_000_000, warm: 60, count: 60, target: 0.8 },
+  { ...few, name: '25 MB, 4 kept connections', size: 25_000_000, warm: 12, count: 20, target: 0.8 },
+  { ...few, name: '25 MB, 4 kept, by link', size: 25_000_000, warm: 12, count: 20, byLink: true },
 ]
+
+/** What every relay is warmed up with first. */
+const common = { ...kept, size: 10_000, warm: 30_000 }
+
+type Kind = Pick<Case, 'size' | 'connections' | 'keep'>
 
 type RelayName = 'sealpost' | 'two gateways' | 'postfix'
 
@@ -118,9 +124,13 @@ async function takeTurns(bench: Bench, options: RelayOptions): Promise<Figure[]>
   const fresh = [...bench.one.ports, ...postfix.flatMap(({ ports }) => ports), bench.stand.secondPort]
   for (const port of fresh) await warmUp(port, bench.sink)
   const turns: Turn[] = []
-  for (let number = 1; number <= options.rounds; number++) {
-    for (const one of wanted) {
-      const second = await besides(bench, one.byLink)
+  for (const one of wanted) {
+    const second = await besides(bench, one.byLink)
+    for (const port of [...second.ports, ...postfix.flatMap(({ ports }) => ports)]) {
+      if (one.warm > 0 && !options.quick) await warmUp(port, bench.sink, one)
+      await bench.stand.emptyStores()
+    }
+    for (let number = 1; number <= options.rounds; number++) {
       for (const relay of [...(one.byLink ? [] : [bench.one]), second, ...postfix]) {
         const turn = await takeTurn(one, relay, bench.sink, options, number)
         // Postfix keeps nothing of what has left: neither do we let copies pile up until the machine looks for memory for them.
@@ -133,7 +143,7 @@ async function takeTurns(bench: Bench, options: RelayOptions): Promise<Figure[]>
       }
     }
   }
-  return [...wanted.map((one) => figureOf(one, turns)), ...scaleOf(wanted[0], turns)]
+  return [...wanted.map((one) => figureOf(one, turns)), ...wanted.flatMap((one) => scaleOf(one, turns))]
 }
 
 /** Two gateways, or the one that sends links: started anew where it is the other kind that runs. */
@@ -151,21 +161,23 @@ async function besides(bench: Bench, byLink: boolean): Promise<Relay> {
     : { name: 'two gateways', ports: [...one.ports, port], pids: [...one.pids, pid] }
 }
 
-/** Connections are made, today's keys exist, and code is compiled: V8 goes on with that for some thirty thousand mails. */
-export async function warmUp(port: number, sink: Sink, count = 30_000): Promise<void> {
+/** Connections are made, today's keys exist, and code is compiled: V8 goes on with that for some thirty thousand mails, and again where they are of another size. */
+export async function warmUp(port: number, sink: Sink, what: Kind & { readonly warm: number } = common): Promise<void> {
   const before = sink.count()
-  const args = ['--port', `${port}`, '--count', `${count}`, '--size', '10000', '--connections', '20', '--keep']
-  const { taken } = await runProgram<Sent>('source.ts', args, 240)
+  const { taken } = await runProgram<Sent>('source.ts', sourceArgs([port], what.warm, what), 240)
   await sink.reached(before + taken)
+}
+
+function sourceArgs(ports: readonly number[], count: number, { size, connections, keep }: Kind): string[] {
+  const kind = ['--size', `${size}`, '--connections', `${connections}`, ...(keep ? ['--keep'] : [])]
+  return ['--port', ports.join(), '--count', `${count}`, ...kind]
 }
 
 async function takeTurn(one: Case, relay: Relay, sink: Sink, { quick }: RelayOptions, number: number): Promise<Turn> {
   const before = sink.count()
-  const count = quick ? one.quickCount : one.count
-  const numbers = ['--port', relay.ports.join(), '--count', `${count}`, '--size', `${one.size}`]
-  const args = [...numbers, '--connections', `${one.connections}`, ...(one.keep ? ['--keep'] : [])]
+  const count = quick ? Math.ceil(one.count / 4) : one.count
   const since = usage(relay)
-  const sent = await runProgram<Sent>('source.ts', args, 300)
+  const sent = await runProgram<Sent>('source.ts', sourceArgs(relay.ports, count, one), 300)
   if (sent.refused > 0) throw new Error(`${sent.refused} of ${count} mails were refused: ${sent.firstRefusal}`)
   const end = await sink.reached(before + count)
   const until = usage(relay)
@@ -218,15 +230,20 @@ function figureOf(one: Case, turns: readonly Turn[]): Figure {
 }
 
 /** What a second gateway brings, and what it costs. */
-function scaleOf(one: Case | undefined, turns: readonly Turn[]): Figure[] {
-  const of = (relay: RelayName) => turns.filter((turn) => turn.case === one?.name && turn.relay === relay)
+function scaleOf(one: Case, turns: readonly Turn[]): Figure[] {
+  const of = (relay: RelayName) => turns.filter((turn) => turn.case === one.name && turn.relay === relay)
   if (of('two gateways').length === 0) return []
   const part = (what: 'perSecond' | 'cpu') =>
     round(median(of('two gateways').map((turn) => turn[what])) / median(of('sealpost').map((turn) => turn[what])))
-  const note = `two gateways in parts of one, ${one?.name}`
+  const note = 'two gateways in parts of one'
   const rest = { unit: '', postfix: null, note }
   return [
-    { ...rest, name: 'rate', ours: part('perSecond'), target: { of: 'figure', kind: 'least', value: 1 } },
-    { ...rest, name: 'processor time a mail', ours: part('cpu'), target: { of: 'figure', kind: 'most', value: 1.1 } },
+    { ...rest, name: `${one.name}: rate`, ours: part('perSecond'), target: { of: 'figure', kind: 'least', value: 1 } },
+    {
+      ...rest,
+      name: `${one.name}: processor time`,
+      ours: part('cpu'),
+      target: { of: 'figure', kind: 'most', value: 1.1 },
+    },
   ]
 }

@@ -2,6 +2,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import { chmod, mkdtemp, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import Database from 'better-sqlite3'
 import { buildHouse, freePorts, type House, type Running } from '../cli/house.ts'
 
 /** A Sealpost to measure, in a folder of its own that goes away with it. */
@@ -16,7 +17,7 @@ export type Stand = {
   startSecondGateway(): Promise<Running>
   /** In the second one's place: a gateway whose carry limit is the shipped one; the others' is so high that every envelope goes by mail. */
   startLinkGateway(): Promise<Running>
-  /** Removes the sealed copies that lie in files, as when their time to live is over. */
+  /** Removes the sealed copies, as when their time to live is over: pages of the small ones' databases serve again. */
   emptyStores(): Promise<void>
   readonly gatewayPort: number
   readonly secondPort: number
@@ -82,6 +83,7 @@ export async function openStand(delivery: 'inline' | 'spool' = 'inline'): Promis
         // A folder for each first character of an id; the small copies lie beside them.
         for (const name of existsSync(copies) ? await readdir(copies) : [])
           if (name.length === 1) await rm(join(copies, name), { recursive: true })
+          else if (name === 'small.sqlite') removeSmallCopies(join(copies, name))
       }
     },
     gatewayPort: ports.smtp,
@@ -91,5 +93,16 @@ export async function openStand(delivery: 'inline' | 'spool' = 'inline'): Promis
       for (const one of running) await one.stop()
       await rm(folder, { recursive: true, force: true })
     },
+  }
+}
+
+function removeSmallCopies(file: string): void {
+  const db = new Database(file, { timeout: 5000 })
+  try {
+    // Not overwritten as the gateway does it: that would write all of them once more.
+    db.pragma('secure_delete = OFF')
+    db.exec('delete from copy')
+  } finally {
+    db.close()
   }
 }
