@@ -77,8 +77,8 @@ export function createKeyServer(client: MtlsClient, tracer: Tracer = noTracer): 
   let crowded = false
   const step = createBulk<Step, Result>({
     // Alone, a gateway works for one half of its messages while the key server does for the other. Where others keep the key server busy, it costs all of them
-    // less to send more at once: 4 ms are enough for most to seal, or to deliver next door, and be back.
-    patienceMs: () => (crowded ? 4 : 0),
+    // less to send more at once: 15 ms are enough for all whom the last call served to seal, or to deliver next door, and be back.
+    patienceMs: () => (crowded ? 15 : 0),
     // A single request with 1,000 recipients has about 400,000 characters.
     most: { items: 256, characters: 500_000 },
     encode: ({ request }) => JSON.stringify(request),
