@@ -13,7 +13,13 @@ const read = (file: string) => readFileSync(join(root, file), 'utf8')
 type Lock = {
   packages: Record<
     string,
-    { version?: string; resolved?: string; link?: boolean; optionalDependencies?: Record<string, string> }
+    {
+      version?: string
+      resolved?: string
+      link?: boolean
+      gypfile?: boolean
+      optionalDependencies?: Record<string, string>
+    }
   >
 }
 type Package = {
@@ -94,6 +100,17 @@ t.test('the lockfile lists the binaries of every platform, or npm ci would refus
     .flatMap((entry) => Object.keys(entry.optionalDependencies ?? {}))
     .filter((name) => !listed.has(name))
   t.same(missing, [])
+})
+
+t.test("nothing is compiled by npm ci: Python, a compiler and Node's headers are not asked for", async (t) => {
+  // npm takes a package with a binding.gyp for one to compile unless the lockfile's entry says otherwise; `npm install` drops that line again.
+  const native = Object.keys(lock.packages).filter((path) => path !== '' && existsSync(join(root, path, 'binding.gyp')))
+  t.ok(native.includes('node_modules/better-sqlite3'), 'packages are installed here')
+  t.same(
+    native.filter((path) => lock.packages[path]?.gypfile !== false),
+    [],
+    'add "gypfile": false to their entries in package-lock.json',
+  )
 })
 
 t.test('every dependency is pinned to one version, the one in the lockfile', async (t) => {
