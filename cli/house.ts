@@ -212,13 +212,14 @@ async function start(name: string, program: string, config: string, log: string,
       if (child.exitCode === null && child.signalCode === null) await ended
     },
   }
-  for (let waited = 0; waited < 20_000; waited += 50) {
+  const latest = performance.now() + 30_000
+  while (performance.now() < latest) {
     if (child.exitCode !== null) throw new Error(`the ${name} did not start; it said: ${tail.trim()}`)
     if (await answers(`http://127.0.0.1:${opsPort}/health/ready`)) return running
     await sleep(50)
   }
   await running.kill()
-  throw new Error(`the ${name} was not ready within 20 s; it said: ${tail.trim()}`)
+  throw new Error(`the ${name} was not ready within 30 s; it said: ${tail.trim()}`)
 }
 
 async function answers(url: string): Promise<boolean> {

@@ -44,8 +44,15 @@ export async function startInbox(folder: string, smtp: number, web: number): Pro
   child.stdout.pipe(log, { end: false })
   child.stderr.pipe(log, { end: false })
   const url = `http://localhost:${web}`
-  for (let waited = 0; !(await alive(url)); waited += 50) {
-    if (child.exitCode !== null || waited > 20_000) throw new Error(`the inbox did not start; see ${folder}/inbox.log`)
+  const latest = performance.now() + 30_000
+  while (!(await alive(url))) {
+    if (child.exitCode !== null) throw new Error(`the inbox did not start; see ${folder}/inbox.log`)
+    if (performance.now() > latest) {
+      child.kill()
+      throw new Error(
+        `the inbox did not answer at ${url} within 30 s; see ${folder}/inbox.log, and whether this machine knows localhost`,
+      )
+    }
     await sleep(50)
   }
 
@@ -63,7 +70,8 @@ export async function startInbox(folder: string, smtp: number, web: number): Pro
     url,
     mails,
     wait: async (what, fits) => {
-      for (let waited = 0; waited < 10_000; waited += 50) {
+      const latest = performance.now() + 10_000
+      while (performance.now() < latest) {
         const found = (await mails()).find(fits)
         if (found) return found
         await sleep(50)
