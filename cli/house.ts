@@ -230,16 +230,32 @@ async function answers(url: string): Promise<boolean> {
   }
 }
 
-/** So many free TCP ports of 127.0.0.1, all different. */
+/** Below those that systems give to connections on their way out (Linux from 32768, others from 49152), which could be taken again before they are used. */
+const FIRST_PORT = 10_240
+const PORTS = 22_000
+/** Where this process looks next: processes that start together begin apart. */
+let nextPort = process.pid * 64
+
+/** So many free TCP ports of 127.0.0.1, all different, and others at each call. Throws where there are not as many. */
 export async function freePorts(count: number): Promise<number[]> {
-  const servers = Array.from({ length: count }, () => createServer().listen(0, '127.0.0.1'))
-  await Promise.all(servers.map((server) => once(server, 'listening')))
-  const ports = servers.map((server) => {
-    const address = server.address()
-    return address !== null && typeof address === 'object' ? address.port : 0
-  })
-  await Promise.all(servers.map((server) => once(server.close(), 'close')))
+  const ports: number[] = []
+  for (const last = nextPort + PORTS; ports.length < count && nextPort < last; nextPort++) {
+    const port = FIRST_PORT + (nextPort % PORTS)
+    if (await isFree(port)) ports.push(port)
+  }
+  if (ports.length < count) throw new Error(`127.0.0.1 has no ${count} free ports`)
   return ports
+}
+
+async function isFree(port: number): Promise<boolean> {
+  const server = createServer().listen(port, '127.0.0.1')
+  try {
+    await once(server, 'listening')
+  } catch {
+    return false
+  }
+  await once(server.close(), 'close')
+  return true
 }
 
 async function exists(path: string): Promise<boolean> {

@@ -1,4 +1,4 @@
-import { execFileSync } from 'node:child_process'
+import { spawnSync } from 'node:child_process'
 import { generateKeyPairSync, randomBytes } from 'node:crypto'
 import { existsSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
@@ -32,13 +32,16 @@ const manifest = JSON.parse(read('package.json')) as Package
 const lock = JSON.parse(read('package-lock.json')) as Lock
 
 function trackedFiles(): string[] | null {
-  if (!existsSync(join(root, '.git'))) return null
-  const listed = execFileSync('git', ['ls-files', '-z'], { cwd: root, encoding: 'utf8' })
-  return listed.split('\0').filter((file) => file !== '' && existsSync(join(root, file)))
+  const git = (...args: string[]) => spawnSync('git', args, { cwd: root, encoding: 'utf8' })
+  if (!existsSync(join(root, '.git')) || git('--version').error !== undefined) return null
+  const { stdout, stderr, status } = git('ls-files', '-z')
+  if (status !== 0) throw new Error(`git ls-files: ${stderr}`)
+  return stdout.split('\0').filter((file) => file !== '' && existsSync(join(root, file)))
 }
 
 const files = trackedFiles()
-const unlessCheckout = files === null ? { skip: 'not a git checkout: there is nothing that could be committed' } : {}
+const unlessCheckout =
+  files === null ? { skip: 'no git checkout, or no git: there is nothing that could be committed' } : {}
 const contents = (files ?? []).map((file) => ({ file, content: readFileSync(join(root, file)).toString('latin1') }))
 
 /** The files in which `pattern` occurs. */
