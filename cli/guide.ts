@@ -57,11 +57,15 @@ async function valuesIn(path: string, wanted: string | undefined): Promise<Reado
   const read = readYaml(text)
   if ('faults' in read) throw new Failure(read.faults.map((fault) => `${path}: ${fault}`).join('\n'), exits.config)
   const file = (read.value ?? {}) as File
-  const [first, ...others] = Object.keys(file.organizations ?? {})
+  const organizations = Object.keys(file.organizations ?? {})
+  const [first, ...others] = organizations
+  if (first === undefined)
+    throw new Failure(`${path}: organizations is missing; name the gateway's configuration`, exits.config)
   if (wanted === undefined && others.length > 0) throw new UsageError('guide: say which organization with --org')
   const id = wanted ?? first
-  const org = id === undefined ? undefined : file.organizations?.[id]
-  if (id === undefined || org === undefined) throw new Failure(`${path}: there is no such organization`, exits.config)
+  const org = file.organizations?.[id]
+  if (org === undefined)
+    throw new Failure(`${path}: there is no organization ${id}, only ${organizations.join(', ')}`, exits.config)
   const at = (place: unknown, made: string) =>
     resolve(dirname(path), typeof place === 'string' ? place : join(String(file.data), made))
   // Of two secrets the first takes the other's place.

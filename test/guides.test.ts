@@ -93,6 +93,12 @@ t.test('sealpost guide fills in what the configuration says', async (t) => {
   t.match(await ask('sendmail', ...gateway), { exit: 2, errors: /microsoft-365, google-workspace, postfix, exim/ })
   t.match(await ask('exim'), { exit: 2, errors: /--gateway/ })
   t.match(await ask('exim', '--gateway', join(place, 'none.yaml')), { exit: 78, errors: /cannot be read/ })
+  t.match(await ask('exim', ...gateway, '--org', 'b.example'), {
+    exit: 78,
+    errors: /no organization b.example, only corp/,
+  })
+  writeFileSync(join(place, 'other.yaml'), 'database: keyserver.sqlite')
+  t.match(await ask('exim', '--gateway', join(place, 'other.yaml')), { exit: 78, errors: /organizations is missing/ })
 })
 
 t.test('the PowerShell names one rule, connector and header all through', async (t) => {
