@@ -1,5 +1,6 @@
 import { constants, createDecipheriv, privateDecrypt } from 'node:crypto'
 import { existsSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { EnvelopeError } from '../../envelope/fault.ts'
 import type { EncryptedDataKey, Header } from '../../envelope/header.ts'
@@ -7,7 +8,7 @@ import { open, type Profile } from '../../envelope/reader.ts'
 import { inPieces } from './material.ts'
 import { readZip } from './zip.ts'
 
-const FOLDER = new URL('../../../shared/vectors/', import.meta.url).pathname
+const FOLDER = fileURLToPath(new URL('../../../shared/vectors/', import.meta.url))
 
 type Keys = { keys: Record<string, { material?: string; encoding?: string; 'key-id': string }> }
 type MasterKey = { type: string; key: string; 'padding-hash'?: string }

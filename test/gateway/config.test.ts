@@ -1,6 +1,7 @@
 import { execFile } from 'node:child_process'
 import { chmodSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { parse, stringify } from 'yaml'
 import { certs } from '../../cli/certs.ts'
@@ -307,7 +308,7 @@ t.test('a client certificate needs TLS, its authority and names; balancers need 
 t.test('the process ends with 78 and says every fault, and no more', async (t) => {
   const file = join(folder, 'bad.yaml')
   writeFileSync(file, stringify({ ...good, name: '?', ops: {} }))
-  const main = new URL('../../gateway/main.ts', import.meta.url).pathname
+  const main = fileURLToPath(new URL('../../gateway/main.ts', import.meta.url))
   const ended = await new Promise<{ code: unknown; said: string }>((resolve) => {
     execFile(process.execPath, [main, file], (error, _out, said) => resolve({ code: error?.code, said }))
   })
@@ -323,7 +324,7 @@ t.test('an address that is not of this machine is named in plain words', async (
     { ...listener, host: '192.0.2.1', port: 0, clients: [{ org: 'acme.example', from: ['192.0.2.2'] }] },
   ]
   writeFileSync(file, stringify({ ...good, listeners }))
-  const main = new URL('../../gateway/main.ts', import.meta.url).pathname
+  const main = fileURLToPath(new URL('../../gateway/main.ts', import.meta.url))
   const ended = await new Promise<{ code: unknown; said: string }>((resolve) => {
     execFile(process.execPath, [main, file], (error, _out, said) => resolve({ code: error?.code, said }))
   })

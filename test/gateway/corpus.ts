@@ -1,9 +1,10 @@
 import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 
 /** The messages of ../shared/corpus with CRLF line ends and without a first mbox line; null where the corpus is absent. */
 export function readCorpus(): { readonly name: string; readonly octets: Buffer }[] | null {
-  const root = new URL('../../../shared/corpus/', import.meta.url).pathname
+  const root = fileURLToPath(new URL('../../../shared/corpus/', import.meta.url))
   let folders: string[]
   try {
     folders = readdirSync(root).filter((name) => statSync(join(root, name)).isDirectory())

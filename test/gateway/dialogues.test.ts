@@ -1,6 +1,7 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import { stringify } from 'yaml'
 import { freePorts } from '../../cli/house.ts'
@@ -18,7 +19,7 @@ t.setTimeout(170_000)
  * The conversations of test/dialogues (see README.md there), one after another, with one running gateway between a client and a next hop that
  * say what the file says. Mail to clear.example passes as it is; all other mail is sealed.
  */
-const dialogues = readDialogues(new URL('../dialogues/', import.meta.url).pathname)
+const dialogues = readDialogues(fileURLToPath(new URL('../dialogues/', import.meta.url)))
 const hop = await startNextHop()
 const [signedIn = 0, stranger = 0, lenient = 0] = await freePorts(3)
 const accounts = join(t.testdir(), 'accounts.yaml')

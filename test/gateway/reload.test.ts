@@ -5,6 +5,7 @@ import { createServer } from 'node:net'
 import { dirname, join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import { parse, stringify } from 'yaml'
 import { createAuthority, issuePair } from '../../cli/authority.ts'
@@ -14,7 +15,7 @@ import { startReloading } from '../../gateway/reload.ts'
 import { openDialogue } from './dialogue.ts'
 import { type Office, openOffice } from './office.ts'
 
-const MAIN = new URL('../../gateway/main.ts', import.meta.url).pathname
+const MAIN = fileURLToPath(new URL('../../gateway/main.ts', import.meta.url))
 
 const mail = 'From: anna@acme.example\r\nTo: b@example.org\r\nSubject: hello\r\n\r\nfirst line\r\n'
 type Change = (config: {

@@ -1,3 +1,4 @@
+import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
 import type { Frame, Page } from 'playwright-core'
 import t from 'tap'
@@ -178,7 +179,7 @@ async function frameBundle(html: string): Promise<string> {
     import { createTrusted } from './trusted.ts'
     const html = ${JSON.stringify(html).replaceAll('</script', '<\\/script')}
     document.body.append(createMessageFrame({ html, remoteImages: 0 }, 'Message', createTrusted()))`
-  const resolveDir = new URL('../../reader', import.meta.url).pathname
+  const resolveDir = fileURLToPath(new URL('../../reader', import.meta.url))
   const { outputFiles } = await build({
     stdin: { contents, resolveDir, loader: 'ts' },
     bundle: true,

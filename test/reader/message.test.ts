@@ -1,5 +1,6 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { parseMessage, safeName } from '../../reader/message.ts'
 import { mail, rich } from './mails.ts'
@@ -117,7 +118,7 @@ t.test('what is no mail at all is still something', async (t) => {
   t.ok(await parseMessage(crypto.getRandomValues(new Uint8Array(5000))))
 })
 
-const corpus = new URL('../../../shared/corpus/', import.meta.url).pathname
+const corpus = fileURLToPath(new URL('../../../shared/corpus/', import.meta.url))
 const absent = !existsSync(corpus) && 'the corpus is not beside the project (../shared/corpus): skipped'
 
 t.test('every message of the corpus is read, or honestly given up', { skip: absent }, async (t) => {

@@ -1,5 +1,6 @@
 import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 
 /** A message of ../shared/corpus as a client that keeps to SMTP's line ends would send it. */
 export type CorpusMessage = {
@@ -9,7 +10,7 @@ export type CorpusMessage = {
   readonly lineEndsChanged: boolean
 }
 
-const root = new URL('../../../shared/corpus/', import.meta.url).pathname
+const root = fileURLToPath(new URL('../../../shared/corpus/', import.meta.url))
 
 /** All of them; null where the corpus is absent. */
 export function readCorpus(): readonly CorpusMessage[] | null {

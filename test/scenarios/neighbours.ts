@@ -14,6 +14,7 @@ import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
 
 /** Other mail servers of Debian, run without being installed: see neighbours.sh. Needs root. */
 export type Neighbours = {
@@ -32,7 +33,7 @@ export type Neighbours = {
 }
 
 export const PASSWORD = 'a-long-password'
-const script = new URL('neighbours.sh', import.meta.url).pathname
+const script = fileURLToPath(new URL('neighbours.sh', import.meta.url))
 
 /** Downloads and unpacks them; the reason where that cannot be done here. */
 export function fetchNeighbours(): Neighbours | string {
