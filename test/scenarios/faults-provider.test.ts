@@ -14,6 +14,7 @@ type Case = {
   readonly act: Act | 'stall' | 'kill'
   /** Said to every recipient at that step if absent. */
   readonly only?: string
+  /** Octets: with 9,000,000 the dot does not fit into the sockets behind what the provider has read. */
   readonly size?: number
   /** How often each is kept in the end; once, if absent. */
   readonly copies?: { readonly [recipient: string]: number }
@@ -45,7 +46,7 @@ const cases: readonly Case[] = [
   { name: 'it does not answer DATA', phase: 'data', act: 'stall' },
   { name: 'it answers DATA with 451', phase: 'data', act: '451 4.3.0 later' },
   { name: 'it answers DATA with 421', phase: 'data', act: '421 4.3.2 closing' },
-  { name: 'it dies in the middle of the content', phase: 'content', size: 3_000_000, act: 'kill' },
+  { name: 'it dies in the middle of the content', phase: 'content', size: 9_000_000, act: 'kill' },
   { name: 'it stops reading in the middle of the content', phase: 'content', size: 9_000_000, act: 'stall' },
   { name: 'it refuses for now in the middle of the content', phase: 'content', size: 3_000_000, act: '452 4.3.1 full' },
   { name: 'it answers the dot with 451', phase: 'dot', act: '451 4.3.0 later' },

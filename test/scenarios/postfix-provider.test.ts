@@ -45,6 +45,10 @@ async function checkSealed(test: Test, scene: Scene, mail: Buffer, sent: Buffer,
 const withCrlf = (mail: Buffer) => Buffer.from(mail.toString('latin1').replace(/\r?\n/g, '\r\n'), 'latin1')
 const isFor = (to: string) => (mail: Buffer) => mail.toString('latin1').includes(`X-Original-To: ${to}\r\n`)
 
+const scripted = await startSink({ smtpUtf8: false })
+const scene = await openScene(t, { sink: scripted, policy: policyOf() })
+const { smtp } = scene.house.ports
+
 t.test('Postfix as provider', { skip: postfixAbsent() }, async (t) => {
   const postfix = await startPostfix({
     tls: server,
@@ -128,9 +132,6 @@ t.test('a provider without the TLS that is demanded gets nothing, and the client
   t.same(clear.seen, [])
 })
 
-const scripted = await startSink({ smtpUtf8: false })
-const scene = await openScene(t, { sink: scripted, policy: policyOf() })
-const { smtp } = scene.house.ports
 t.test('one of three deferred: 451, and the retry goes to that one, in the same envelope', async (t) => {
   const sink = refusing({ 'later@example.org': '450 4.2.1 come back later' })
   const to = ['one@example.org', 'later@example.org', 'two@example.org']
