@@ -8,6 +8,8 @@ export type Live = {
   readonly size: number
   state: SpoolState
   busy: boolean
+  /** Who has not got it by then is given up; milliseconds since 1970. */
+  endsAt: number
   /** Until then it needs no confirmation, by the monotonic clock. */
   confirmedUntil: number
   /** Its octets, for an attempt right after it came in; null once that was made, or where there are too many. */

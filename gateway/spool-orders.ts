@@ -6,6 +6,7 @@ import { fateOf } from './spool-attempt.ts'
 import { mailboxOf, type SpoolEntry, type Waiting } from './spool-entry.ts'
 import type { SpoolFolder } from './spool-folder.ts'
 import type { Live, SpoolIndex } from './spool-index.ts'
+import { giveChance } from './spool-life.ts'
 import type { SpoolLine } from './spool-line.ts'
 import type { TellSender } from './spool-notice.ts'
 import { reportFates, type SpoolReportParts } from './spool-report.ts'
@@ -21,6 +22,7 @@ export type SpoolOrders = {
 }
 
 export type SpoolOrderParts = SpoolReportParts & {
+  readonly lifeMs: number
   readonly organizations: ReadonlyMap<OrgId, Organization>
   readonly folder: Pick<SpoolFolder, 'note'>
   readonly index: SpoolIndex
@@ -37,7 +39,8 @@ export function createSpoolOrders(parts: SpoolOrderParts): SpoolOrders {
     flush(id) {
       const chosen = id === null ? [...index.all()] : [index.get(id)].filter((one) => one !== undefined)
       for (const one of chosen) {
-        one.state = { ...one.state, held: false, nextAt: parts.now().getTime() }
+        one.state = { ...one.state, held: false }
+        giveChance(one, parts.now().getTime(), parts.lifeMs)
         if (!one.busy) line.push(one.entry.org, one)
       }
       return chosen.length

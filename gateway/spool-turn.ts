@@ -71,7 +71,7 @@ export function createSpoolTurns(parts: SpoolTurnParts): SpoolTurns {
     const now = time()
     const age = now - Date.parse(entry.arrivedAt)
     const { waiting } = one.state
-    const settled = settleSpooled(waiting, fates, age >= parts.lifeMs ? words(parts.lifeMs) : null)
+    const settled = settleSpooled(waiting, fates, now >= one.endsAt ? words(parts.lifeMs) : null)
     const settlement = await settleAndTell(entry, org, settled, waiting)
     const untold = await reportFates(parts, entry, waiting, settlement.fates)
     const attempts = one.state.attempts + 1

@@ -6,6 +6,7 @@ import { notDelivered } from './recipient-result.ts'
 import { mailboxOf, type SpoolEntry, type Waiting } from './spool-entry.ts'
 import type { SpoolFolder } from './spool-folder.ts'
 import type { Live, SpoolIndex } from './spool-index.ts'
+import { giveChance, isGap } from './spool-life.ts'
 import type { SpoolLine } from './spool-line.ts'
 import type { TellSender } from './spool-notice.ts'
 
@@ -26,13 +27,14 @@ export type SpoolWatchParts = {
 /** Makes the look at all entries that is due every second: who is tried, whose sender hears of a delay, whose life is over. */
 export function createSpoolWatch(parts: SpoolWatchParts): () => void {
   const { index, line } = parts
+  let last = parts.now().getTime()
 
   async function tellDelay(one: Live): Promise<void> {
     const { entry, state } = one
     one.state = { ...state, delayTold: true }
     const org = parts.organizations.get(entry.org)
     if (entry.kind === 'notice' || org === undefined) return
-    const until = new Date(Date.parse(entry.arrivedAt) + parts.lifeMs)
+    const until = new Date(one.endsAt)
     const results = state.waiting.filter(({ settled }) => settled === null).map((one) => lastOf(entry, one))
     try {
       one.notice = await parts.tell(entry, org, 'delayed', results, until)
@@ -44,12 +46,15 @@ export function createSpoolWatch(parts: SpoolWatchParts): () => void {
 
   return () => {
     const now = parts.now().getTime()
+    const gap = isGap(last, now)
+    last = now
     for (const one of index.all()) {
+      if (gap) giveChance(one, now, parts.lifeMs)
       if (one.busy) continue
       const age = now - Date.parse(one.entry.arrivedAt)
       if (age >= parts.delayNoticeMs && !one.state.delayTold) void tellDelay(one)
       if (one.state.held) continue
-      if (age >= parts.lifeMs) parts.endLife(one)
+      if (now >= one.endsAt) parts.endLife(one)
       else if (one.state.nextAt <= now) line.push(one.entry.org, one)
     }
     line.pump()

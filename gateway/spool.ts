@@ -13,6 +13,7 @@ import { firstState, type Pauses, type SpoolEntry } from './spool-entry.ts'
 import type { SpoolFolder } from './spool-folder.ts'
 import { createFreshMails } from './spool-fresh.ts'
 import { createSpoolIndex, type Live, type SpoolCount, type SpoolIndex } from './spool-index.ts'
+import { giveChance } from './spool-life.ts'
 import { createSpoolLine } from './spool-line.ts'
 import { noticeFor, type Subject, type TellSender } from './spool-notice.ts'
 import { createSpoolOrders, type SpoolOrders } from './spool-orders.ts'
@@ -124,7 +125,8 @@ export async function openSpool(parts: SpoolParts): Promise<Spool> {
     const added = folder.add(entry, octets)
     const size = known.kind === 'confirming' ? await onceConfirmed(entry, added, known.confirmed) : await added
     const state = firstState(entry, parts.now().getTime())
-    const one: Live = { entry, size, state, busy: false, confirmedUntil, fresh: kept, notice: null }
+    const endsAt = Date.parse(entry.arrivedAt) + parts.lifeMs
+    const one: Live = { entry, size, state, endsAt, busy: false, confirmedUntil, fresh: kept, notice: null }
     fresh.count(one)
     index.add(one)
     if (known.kind === 'confirming' || known.kind === 'unconfirmed') line.push(entry.org, one)
@@ -200,8 +202,8 @@ export async function openSpool(parts: SpoolParts): Promise<Spool> {
   }
 }
 
-/** What lies in the folder, due at once at the latest. Gives how many files cannot be read. */
-async function loadInto(index: SpoolIndex, { folder, organizations, log, now }: SpoolParts): Promise<number> {
+/** What lies in the folder, each with its chance. Gives how many files cannot be read. */
+async function loadInto(index: SpoolIndex, { lifeMs, folder, organizations, log, now }: SpoolParts): Promise<number> {
   let damaged = 0
   for await (const loaded of folder.load()) {
     if (loaded.kind === 'damaged') {
@@ -212,10 +214,10 @@ async function loadInto(index: SpoolIndex, { folder, organizations, log, now }: 
     const { entry, size } = loaded
     const time = now().getTime()
     const state = loaded.state ?? firstState(entry, time)
-    index.add({
-      ...{ entry, size, state: { ...state, nextAt: Math.min(state.nextAt, time) } },
-      ...{ busy: false, confirmedUntil: 0, fresh: null, notice: null },
-    })
+    const endsAt = Date.parse(entry.arrivedAt) + lifeMs
+    const one: Live = { entry, size, state, endsAt, busy: false, confirmedUntil: 0, fresh: null, notice: null }
+    giveChance(one, time, lifeMs)
+    index.add(one)
     if (!organizations.has(entry.org))
       log.error('the spool holds mail of an organization that is gone', { org: entry.org })
   }

@@ -41,8 +41,11 @@ export type Office = {
   stopProvider(): Promise<void>
   /** As an officer does. */
   revoke(envelope: string): Promise<void>
-  /** One message over a connection of its own; gives the reply to its content, or the first refusal before. Line ends become CRLF. */
-  send(from: string, to: readonly string[], text: string): Promise<string>
+  /**
+   * One message over a connection of its own, to the gateway or to another at `port`; gives the reply to its content, or the first refusal before.
+   * Line ends become CRLF.
+   */
+  send(from: string, to: readonly string[], text: string, port?: number): Promise<string>
 }
 
 export type OfficeOptions = {
@@ -137,7 +140,7 @@ export async function openOffice(
       const server = ['--keyserver', `https://localhost:${gatewaysPort}`, '--ca', at('certs', 'ca.pem'), ...files]
       await revoke(['acme.example', envelope, '--reason', 'a test', ...server], io)
     },
-    send: (from, to, text) => send(smtpPort, from, to, text),
+    send: (from, to, text, port = smtpPort) => send(port, from, to, text),
   }
   return office
 }

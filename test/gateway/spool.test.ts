@@ -1,7 +1,11 @@
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { PassThrough } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
+import { loadConfig } from '../../gateway/config.ts'
+import { startGateway } from '../../gateway/gateway.ts'
+import { createLog } from '../../gateway/log.ts'
 import { type Dialogue, openDialogue } from './dialogue.ts'
 import { type Office, openOffice } from './office.ts'
 
@@ -110,6 +114,50 @@ t.test('what cannot be delivered is told of as delayed, and bounced when its lif
   t.match(office.mails[1]?.text, /Action: failed\r\nStatus: 5\.4\.7/)
   t.match(office.mails[1]?.text, /not delivered within 5 seconds; last answer: 451 as the test says/)
   await until('the spool is empty', async () => (await metrics(office)).includes('sealpost_gateway_spool_entries 0'))
+})
+
+t.test(
+  'what outlived its time while the gateway was down gets its chance after the start, then a bounce',
+  async (t) => {
+    const office = await openSpooling(t, { lifeSeconds: 4 })
+    office.refuse = () => 451
+    t.match(await office.send(anna, ['late@example.org'], letter()), /^250 /)
+    t.match(await office.send(anna, ['never@example.org'], letter()), /^250 /)
+    await until('both were tried', () => office.log().split('a spooled message is tried again').length > 2)
+    await office.gateway.close()
+    await sleep(4000)
+    office.refuse = (to) => (to.startsWith('never') ? 451 : null)
+    const again = await startGateway(loadConfig(office.configFile), createLog('debug', new PassThrough().resume()))
+    t.teardown(() => again.close())
+    await until('one is delivered', () => office.mails.length === 1)
+    t.strictSame(office.mails[0]?.to, ['late@example.org'])
+    await until('the end of the other is told', () => office.mails.length === 2)
+    t.match(office.mails[1]?.text, /Final-Recipient: rfc822;never@example\.org\r\nAction: failed\r\nStatus: 5\.4\.7/)
+  },
+)
+
+t.test('a clock that is set far ahead, or a machine that slept, ends no life before another attempt', async (t) => {
+  const office = await openSpooling(t)
+  await office.gateway.close()
+  let aheadMs = 0
+  const now = () => new Date(Date.now() + aheadMs)
+  let log = ''
+  const output = new PassThrough().on('data', (chunk) => {
+    log += chunk
+  })
+  const clocked = await startGateway(loadConfig(office.configFile), createLog('debug', output), now)
+  t.teardown(() => clocked.close())
+  office.refuse = () => 451
+  const port = clocked.addresses.find(({ name }) => name === 'smtp-1')?.port ?? 0
+  t.match(await office.send(anna, ['kunde@example.org'], letter(), port), /^250 /)
+  await until('it was tried', () => log.includes('a spooled message is tried again'))
+  office.refuse = () => null
+  aheadMs = 6 * 86_400_000
+  await until('it is delivered', () => office.mails.some(({ to }) => to.includes('kunde@example.org')))
+  t.notOk(
+    office.mails.some(({ text }) => text.includes('Action: failed')),
+    'nobody is told that it was not',
+  )
 })
 
 t.test('a disk that is almost full refuses for now, and keeps nothing', async (t) => {
