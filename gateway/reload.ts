@@ -85,10 +85,10 @@ function fixedParts(config: Config): Record<string, unknown> {
   }
 }
 
-/** What tells one version of a file from another, and from none. */
+/** What tells one version of a file from another, and from none: a change of mode or owner mends one that could not be used. */
 function marksOf(files: readonly string[]): readonly string[] {
   return files.map((file) => {
     const found = statSync(file, { throwIfNoEntry: false })
-    return found === undefined ? 'none' : `${found.ino} ${found.size} ${found.mtimeMs}`
+    return found === undefined ? 'none' : `${found.ino} ${found.size} ${found.ctimeMs}`
   })
 }

@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readFileSync, writeFileSync } from 'node:fs'
+import { chmodSync, readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { dirname, join } from 'node:path'
 import { text } from 'node:stream/consumers'
@@ -166,9 +166,13 @@ t.test('a certificate that is renewed is shown to new clients without being aske
   writeFileSync(at('keyserver.pem'), pair.cert)
   for (let n = 0; n < 40 && !log().includes('not reloaded'); n++) await sleep(50)
   t.match(log(), 'does not belong to the certificate', 'half of a pair changes nothing')
-  writeFileSync(at('keyserver.key'), pair.key, { mode: 0o600 })
+  writeFileSync(at('keyserver.key'), pair.key)
+  chmodSync(at('keyserver.key'), 0o644)
+  for (let n = 0; n < 40 && !log().includes('run: chmod 600'); n++) await sleep(50)
+  t.match(log(), 'run: chmod 600', 'nor does a key that others can read')
+  chmodSync(at('keyserver.key'), 0o600)
   for (let n = 0; n < 40 && !log().includes('configuration reloaded'); n++) await sleep(50)
-  t.match(log(), 'configuration reloaded')
+  t.match(log(), 'configuration reloaded', 'once that is done, it counts')
   t.match(await old.client.say('EHLO client.example'), /^250/, 'the old connection lives on')
   const renewed = await secure()
   t.equal(renewed.name, 'renewed.example')
