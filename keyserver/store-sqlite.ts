@@ -1,3 +1,4 @@
+import { closeSync, openSync } from 'node:fs'
 import Database from 'better-sqlite3'
 import { CompiledQuery, Kysely, SqliteDialect, sql } from 'kysely'
 import { Migrator } from 'kysely/migration'
@@ -213,6 +214,8 @@ function refuseLog(): never {
 
 function connect(file: string): Database.Database {
   try {
+    // Who wrote to whom is nobody else's affair; SQLite gives the files beside it the same mode.
+    closeSync(openSync(file, 'a', 0o600))
     const database = new Database(file, { timeout: 5000 })
     database.pragma('journal_mode = WAL')
     // A commit is brought to the disk by a flush of our own, while the thread goes on; checkpoints are synced by SQLite as ever.

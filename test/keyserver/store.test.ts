@@ -1,4 +1,4 @@
-import { writeFileSync } from 'node:fs'
+import { statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import Database from 'better-sqlite3'
 import t, { type Test } from 'tap'
@@ -116,6 +116,13 @@ t.test('a database that cannot be written answers unavailable, and works again w
     { code: 'unavailable', retryAfter: 5 },
   )
   await store.transact((tx) => tx.envelopes.add(newEnvelope()))
+})
+
+t.test('what it writes is for its own user alone, whatever folder it lies in', async (t) => {
+  const file = join(t.testdir(), 'store.sqlite')
+  const store = await open(t, file)
+  await store.transact((tx) => tx.envelopes.add(newEnvelope()))
+  for (const name of [file, `${file}-wal`, `${file}-shm`]) t.equal(statSync(name).mode & 0o777, 0o600, name)
 })
 
 t.test('what is no database of ours is refused in plain words', async (t) => {
