@@ -171,10 +171,13 @@ async function order(place: Place, body: object, io: Io): Promise<number> {
   throw new Failure('There is no such mail in the queue; it may have been delivered.')
 }
 
+/** Null: no gateway has the queue open. */
 async function addressIn(file: string): Promise<QueueAddress | null> {
   try {
     return JSON.parse(await readFile(file, 'utf8')) as QueueAddress
-  } catch {
-    return null // No gateway has it open.
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? error.code : null
+    if (code === null || code === 'ENOENT') return null
+    throw new Failure(`${systemFault(error, file)}; run this as the gateway's user`)
   }
 }

@@ -112,6 +112,13 @@ async function until(done: () => Promise<boolean>): Promise<void> {
   throw new Error('it did not come to pass')
 }
 
+t.test('who may not read where to give orders is told so, and not that the gateway is down', async (t) => {
+  const data = t.testdir({ spool: {}, 'queue.json': {} })
+  const io = capture()
+  t.equal(await run(['queue', 'flush', '--all', '--data', data], io), 1)
+  t.match(io.errors(), /queue\.json: .*; run this as the gateway's user/)
+})
+
 t.test('a folder without a spool is named, and not taken for an empty queue', async (t) => {
   const data = t.testdir({ 'a-file': '' })
   for (const folder of [join(data, 'mistyped'), data, join(data, 'a-file')]) {
