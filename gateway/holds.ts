@@ -44,6 +44,9 @@ export type HoldsParts = HoldFateParts & {
   readonly keyServer: Pick<KeyServer, 'hold' | 'holdFate' | 'outcome'>
 }
 
+/** As often all of it is asked for: a key server that was restored from an older copy has no news of what it no longer knows. Milliseconds. */
+const ASK_ALL_MS = 3_600_000
+
 /** What is kept of one in memory; the rest is read when something is done with it. */
 type Live = Pick<HoldEntry, 'id' | 'org' | 'envelope' | 'intake'> & {
   readonly digest: string
@@ -60,6 +63,7 @@ export async function openHolds(parts: HoldsParts): Promise<Holds> {
   const due = new Set<Live>()
   let damaged = 0
   let isStopped = false
+  let allAskedAt = parts.now().getTime()
   for await (const loaded of folder.load()) {
     if (loaded.kind === 'damaged') {
       damaged += 1
@@ -140,6 +144,11 @@ export async function openHolds(parts: HoldsParts): Promise<Holds> {
       for (const one of of(envelope)) due.add(one)
     },
     async poll() {
+      const now = parts.now().getTime()
+      if (Math.abs(now - allAskedAt) >= ASK_ALL_MS) {
+        for (const one of live.values()) due.add(one)
+        allAskedAt = now
+      }
       for (const one of [...due]) {
         if (isStopped) return
         const { org, envelope, digest } = one

@@ -134,19 +134,19 @@ async function recordStart({ store, journal, clock, config }: Parts, version: st
   const { mail, ...rest } = config
   const shown = JSON.stringify([rest, mail], (key, value: unknown) => (SECRET.has(key) ? undefined : value))
   const digest = createHash('sha256').update(shown).digest('base64url')
-  const time = new Date(clock.now()).toISOString()
-  await store.transact(
-    async (tx) =>
-      journal.append(tx, 'server', nobody, () => ({
-        kind: 'server-start',
-        time,
-        request: null,
-        version,
-        instance,
-        config: digest,
-      })),
-    'upkeep',
-  )
+  const now = clock.now()
+  const time = new Date(now).toISOString()
+  await store.transact(async (tx) => {
+    await tx.changes.beginAfter(now)
+    journal.append(tx, 'server', nobody, () => ({
+      kind: 'server-start',
+      time,
+      request: null,
+      version,
+      instance,
+      config: digest,
+    }))
+  }, 'upkeep')
   return instance
 }
 

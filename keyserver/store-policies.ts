@@ -68,6 +68,14 @@ export function changeStatements(db: Kysely<Tables>): (run: Run) => ChangeFeed {
           .distinct(),
       ),
   )
+  // SQLite counts on from the largest key that ever was, whether its row is still there or not.
+  const mark = statement<{ cursor: number }, unknown>((slot) =>
+    db
+      .insertInto('change')
+      .values({ cursor: slot('cursor'), gateway: '', envelope: '', kind: 'revoked', at: 0 } as never)
+      .onConflict((conflict) => conflict.doNothing()),
+  )
+  const unmark = statement<object, unknown>(() => db.deleteFrom('change').where('gateway', '=', ''))
   return (run) => ({
     after: async (gateway, cursor, limit) =>
       (await after(run, { gateway, cursor, limit })).map((row) => ({
@@ -76,6 +84,10 @@ export function changeStatements(db: Kysely<Tables>): (run: Run) => ChangeFeed {
         kind: row.kind,
       })),
     add: async (id, kind, at) => void (await add(run, { id, kind, at })),
+    beginAfter: async (cursor) => {
+      await mark(run, { cursor })
+      await unmark(run, {})
+    },
   })
 }
 

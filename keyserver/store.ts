@@ -255,6 +255,11 @@ export interface ChangeFeed {
   /** What happened to envelopes of which this gateway confirmed a copy, oldest first. */
   after(gateway: string, cursor: number, limit: number): Promise<readonly Change[]>
   add(id: EnvelopeId, kind: Change['kind'], at: number): Promise<void>
+  /**
+   * Cursors from now on are larger than this one. Said at each start, with the time in milliseconds: a database that was restored from an older copy
+   * would else give again what gateways have passed already, and they would never hear of it.
+   */
+  beginAfter(cursor: number): Promise<void>
 }
 
 /** Which random name a person bears in an organization's log. */

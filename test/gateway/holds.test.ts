@@ -41,6 +41,7 @@ async function desk(folder: string, options: { readonly reserve?: number; readon
     fate: { kind: 'held' } as HoldFate,
     fates: null as (() => Promise<HoldFate>) | null,
     asked: 0,
+    aheadMs: 0,
     spoolFails: false,
     outcomes: [] as string[],
     told,
@@ -70,7 +71,7 @@ async function desk(folder: string, options: { readonly reserve?: number; readon
     sealing: await createSealing({ folder: join(folder, 'sealing'), room: createRoom(1_000_000) }),
     composer: createComposer(templates),
     egress: stops ? stopping : createEgress({ templates, alarm: (violation) => t.fail(violation.message) }),
-    ...{ copies, spool, now: () => new Date(), log: createLog('silent', new PassThrough()) },
+    ...{ copies, spool, now: () => new Date(Date.now() + self.aheadMs), log: createLog('silent', new PassThrough()) },
     organizations: new Map([[acme, organization]]),
     keyServer: {
       hold: () => self.hold(),
@@ -278,6 +279,18 @@ t.test('a key server that does not answer is asked for one of them, not for each
   office.fate = { kind: 'gone' }
   await office.holds.poll()
   t.strictSame(await office.files(), [])
+})
+
+t.test('a key server that has lost what it knew has no news of it: all of it is asked for once an hour', async (t) => {
+  const office = await desk(t.testdir())
+  t.teardown(async () => office.stop())
+  for (const one of [order(), order()]) await keep(office, one)
+  await office.holds.poll()
+  t.equal(office.asked, 0)
+  office.aheadMs = 3_700_000
+  await office.holds.poll()
+  await office.holds.poll()
+  t.equal(office.asked, 2)
 })
 
 t.test('one that the last look stops is not tried for ever: its sender and the key server are told', async (t) => {

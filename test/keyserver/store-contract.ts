@@ -218,6 +218,12 @@ export function storeContract(t: Test, open: StoreFactory): void {
       t.equal(more.length, 0)
       t.strictSame(await tx.changes.after('gw1', known(first).cursor, 10), [second])
       t.strictSame(await tx.changes.after('gw3', 0, 10), [])
+      await tx.changes.beginAfter(1_000)
+      await tx.changes.beginAfter(10)
+      await tx.changes.add(envelope.id, 'let-go', 7)
+      const [next] = await tx.changes.after('gw1', 1_000, 10)
+      t.equal(next?.kind, 'let-go', 'nobody has passed what comes after a restore')
+      t.equal((await tx.changes.after('gw1', 0, 10)).length, 3)
     })
   })
 
