@@ -101,6 +101,7 @@ function startRounds(
   }
   rounds.every(1_000, 'checkpoint', () => store.checkpoint((origin) => keyring.signer.forLog(origin)))
   rounds.every(1_000, 'room', lookAtRoom)
+  rounds.every(1_000, 'database', () => store.ping())
   rounds.every(5_000, 'clock', lookAtClock)
   rounds.every(10_000, 'shredder', shred)
   rounds.every(60_000, 'sweep', () =>

@@ -1,4 +1,4 @@
-import { statSync, writeFileSync } from 'node:fs'
+import { copyFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import Database from 'better-sqlite3'
 import t, { type Test } from 'tap'
@@ -65,7 +65,7 @@ t.test('nobody is told of success before the commit, and all hear of its failure
 })
 
 t.test('a disk that once did not confirm is not believed again', async (t) => {
-  const file = join(t.testdir({ 'store.sqlite-wal': 'frames' }), 'store.sqlite')
+  const file = join(t.testdir({ 'store.sqlite': '', 'store.sqlite-wal': 'frames' }), 'store.sqlite')
   const wal = await openWalFlush(file)
   await wal.flush()
   await wal.check()
@@ -73,6 +73,30 @@ t.test('a disk that once did not confirm is not believed again', async (t) => {
   await t.rejects(wal.flush(), { code: 'unavailable' })
   await t.rejects(wal.check(), { message: /start the key server anew/ })
   await t.rejects(wal.flush(), { code: 'unavailable' })
+})
+
+t.test('a database that is moved away, replaced or lost while it is open takes no more works', async (t) => {
+  const acts: Record<string, (file: string) => void> = {
+    moved: (file) => renameSync(file, `${file}.old`),
+    replaced: (file) => {
+      copyFileSync(file, `${file}.copy`)
+      renameSync(`${file}.copy`, file)
+    },
+    'rid of its log': (file) => rmSync(`${file}-wal`),
+  }
+  for (const [name, act] of Object.entries(acts)) {
+    const file = join(t.testdir(), 'store.sqlite')
+    const store = await open(t, file)
+    await store.transact((tx) => tx.envelopes.add(newEnvelope()))
+    await store.ping()
+    act(file)
+    await t.rejects(store.ping(), { message: /moved, removed or replaced.*stop the key server/ }, name)
+    await t.rejects(
+      store.transact((tx) => tx.envelopes.add(newEnvelope())),
+      { code: 'unavailable' },
+      name,
+    )
+  }
 })
 
 t.test('the log has no gap after works that failed, and goes on after a restart', async (t) => {
