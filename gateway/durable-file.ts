@@ -1,23 +1,32 @@
 import { randomBytes } from 'node:crypto'
-import { open, readFile, rename } from 'node:fs/promises'
+import { open, readFile, rename, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 
-/** Replaces the file as a whole: after a crash at any instant it holds the old text or the new. */
+/** Replaces the file as a whole: after a crash at any instant it holds the old text or the new. What fails is said of `path`, and leaves nothing. */
 export async function writeDurably(path: string, text: string): Promise<void> {
   const draft = `${path}.${randomBytes(6).toString('hex')}`
-  const file = await open(draft, 'wx', 0o600)
   try {
-    await file.writeFile(text)
-    await file.sync()
-  } finally {
-    await file.close()
+    await writeSynced(draft, text)
+    await rename(draft, path)
+  } catch (error) {
+    await rm(draft, { force: true })
+    throw error instanceof Error ? Object.assign(error, { path }) : error
   }
-  await rename(draft, path)
   const folder = await open(dirname(path), 'r')
   try {
     await folder.sync()
   } finally {
     await folder.close()
+  }
+}
+
+async function writeSynced(path: string, text: string): Promise<void> {
+  const file = await open(path, 'wx', 0o600)
+  try {
+    await file.writeFile(text)
+    await file.sync()
+  } finally {
+    await file.close()
   }
 }
 

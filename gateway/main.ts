@@ -52,7 +52,8 @@ try {
 } catch (error) {
   const faults = error instanceof ConfigError ? error.faults : [portFault(error)]
   for (const fault of faults) process.stderr.write(`gateway: ${fault}\n`)
-  process.exitCode = error instanceof ConfigError ? EXIT_CONFIG : EXIT_FAILED
+  // Parts that had begun would keep the process here, neither at work nor ended.
+  process.exit(error instanceof ConfigError ? EXIT_CONFIG : EXIT_FAILED)
 }
 
 function portFault(error: unknown): string {

@@ -1,5 +1,6 @@
 import { createCipheriv, createDecipheriv, createSecretKey, randomBytes } from 'node:crypto'
 import { basename, dirname } from 'node:path'
+import { ConfigError } from '../protocol/config-document.ts'
 import { readIfThere } from './durable-file.ts'
 import { madeSecret } from './made-secret.ts'
 
@@ -15,17 +16,17 @@ export const WRAPPED_LENGTH = 60
 const CIPHER = 'aes-256-gcm'
 
 /**
- * The key in the file `path` (0600), made where there is none. Rejects where there is none although `occupied`: a new key would open nothing
- * of what waits, and hide that it was lost.
+ * The key in the file `path` (0600), made where there is none. Rejects with a {@link ConfigError} where there is none although `occupied`: a
+ * new key would open nothing of what waits, and hide that it was lost.
  */
 export async function loadSpoolKey(path: string, occupied: boolean): Promise<SpoolKey> {
   if (occupied && (await readIfThere(path)) === null) {
-    throw new Error(
+    throw new ConfigError([
       `${path}: mail is kept under it, but its key is missing; restore the file, or move the folder of that mail away`,
-    )
+    ])
   }
   const key = Buffer.from(await madeSecret(dirname(path), basename(path)), 'base64url')
-  if (key.length !== 32) throw new Error(`${path}: this is no spool key; restore the file`)
+  if (key.length !== 32) throw new ConfigError([`${path}: this is no spool key; restore the file`])
   return spoolKeyOf(key)
 }
 

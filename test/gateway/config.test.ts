@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process'
-import { chmodSync, readFileSync, writeFileSync } from 'node:fs'
+import { chmodSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
@@ -329,4 +329,20 @@ t.test('an address that is not of this machine is named in plain words', async (
     execFile(process.execPath, [main, file], (error, _out, said) => resolve({ code: error?.code, said }))
   })
   t.strictSame(ended, { code: 1, said: 'gateway: 192.0.2.1 is no address of this machine; configure one that is\n' })
+})
+
+t.test('what comes to light in the middle of a start ends the process as well', async (t) => {
+  const main = new URL('../../gateway/main.ts', import.meta.url).pathname
+  const file = join(folder, 'begun.yaml')
+  const data = t.testdir({ held: { ['a'.repeat(22)]: 'mail' }, 'queue.json': { folder: '' } })
+  writeFileSync(file, stringify({ ...good, data }))
+  const start = () =>
+    new Promise<{ code: unknown; said: string }>((resolve) => {
+      execFile(process.execPath, [main, file], { timeout: 10_000 }, (error, _out, said) =>
+        resolve({ code: error?.code, said }),
+      )
+    })
+  t.match(await start(), { code: 78, said: /held\.key: mail is kept under it, but its key is missing/ })
+  rmSync(join(data, 'held'), { recursive: true })
+  t.match(await start(), { code: 1, said: /queue\.json: is a folder/ })
 })
