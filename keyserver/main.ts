@@ -4,6 +4,7 @@ import { pino } from 'pino'
 import { ConfigError } from '../protocol/config-document.ts'
 import { openLogOutput } from '../protocol/log-output.ts'
 import { takeAlone } from '../protocol/sole-user.ts'
+import { systemFault } from '../protocol/system-fault.ts'
 import { loadConfig } from './config-file.ts'
 import { KekError } from './kek-file.ts'
 import { startServer } from './server.ts'
@@ -53,7 +54,7 @@ function versionOf(): string {
 try {
   await main(process.argv.slice(2))
 } catch (cause) {
-  const faults = cause instanceof ConfigError ? cause.faults : [cause instanceof Error ? cause.message : String(cause)]
+  const faults = cause instanceof ConfigError ? cause.faults : [systemFault(cause)]
   for (const fault of faults) process.stderr.write(`keyserver: ${fault}\n`)
   process.exitCode = cause instanceof ConfigError || cause instanceof KekError ? EXIT_CONFIG : EXIT_FAILED
 }

@@ -105,8 +105,9 @@ export async function openSqliteStore({ file, host, room }: SqliteStoreOptions):
     },
     close: async () => {
       await batch.idle()
-      await reads.destroy()
-      await db.destroy()
+      // Kysely closes only what it has used; the journal goes from beside the database with its last connection.
+      reading.close()
+      writing.close()
       await wal.close()
     },
   }

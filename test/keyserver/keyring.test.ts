@@ -1,4 +1,4 @@
-import { chmodSync, existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { type KekProvider, openKekFile } from '../../keyserver/kek-file.ts'
@@ -146,6 +146,7 @@ t.test('a start with a key, key store or database that do not belong together is
   const premises = await openPremises(t.testdir())
   const { kek, keyStore, database } = premises.config
   const rightKey = readFileSync(kek.file)
+  await premises.server.parts.keyring.currentBucket(acme, Date.now())
   await premises.server.close()
   const start = async () => {
     await premises.restart()
@@ -156,6 +157,12 @@ t.test('a start with a key, key store or database that do not belong together is
   await openKekFile(kek.file, true)
   await t.rejects(start(), /is another one/)
   writeFileSync(kek.file, rightKey)
+  renameSync(database, `${database}.away`)
+  await t.rejects(start(), /the database .* is empty, but the key store .* holds keys of messages/)
+  renameSync(`${database}.away`, database)
+  const signing = join(keyStore, 'server', 'signing.key')
+  renameSync(signing, `${signing}.away`)
+  await t.rejects(start(), /does not hold the keys of the database/, 'the log would go on under another key')
   rmSync(keyStore, { recursive: true })
   await t.rejects(start(), /does not hold the keys of the database/)
   rmSync(kek.file)
