@@ -61,6 +61,9 @@ const answers = {
 
 export type GatewayErrorCode = keyof typeof answers
 
+/** All of them. */
+export const gatewayErrorCodes = Object.keys(answers) as readonly GatewayErrorCode[]
+
 /** The one error of this process. `cause` and `message` are for the log; {@link answerTo} is what the client reads. */
 export class GatewayError extends Error {
   override readonly name = 'GatewayError'
@@ -73,6 +76,14 @@ export class GatewayError extends Error {
     this.code = code
     this.words = options.words ?? null
   }
+}
+
+const NO_ROOM: ReadonlySet<unknown> = new Set(['ENOSPC', 'EDQUOT', 'SQLITE_FULL'])
+
+/** The same, or `disk-full` where it says that a disk or a quota has no room left. */
+export function orDiskFull(error: unknown): unknown {
+  const isFull = error instanceof Error && 'code' in error && NO_ROOM.has(error.code)
+  return isFull ? new GatewayError('disk-full', { cause: error }) : error
 }
 
 /** What the client is told; `incident` names the log entry that holds the cause. An error of unknown kind is `internal`. */

@@ -1,6 +1,6 @@
 import { mkdir, open, readdir, rename, rm, stat, statfs } from 'node:fs/promises'
 import { join } from 'node:path'
-import { GatewayError } from './error.ts'
+import { GatewayError, orDiskFull } from './error.ts'
 import type { HoldEntry } from './hold-entry.ts'
 import { inMemory, type SealedCopy } from './sealing.ts'
 import { encodeSpoolFile, readSpoolMail, readSpoolMeta } from './spool-file.ts'
@@ -60,7 +60,7 @@ export async function openHoldFolder({ folder, keyFile, reserve }: HoldFolderOpt
         return size
       } catch (error) {
         await rm(draft, { force: true })
-        throw isNoSpace(error) ? new GatewayError('disk-full', { cause: error }) : error
+        throw orDiskFull(error)
       }
     },
     read: (id) => entryIn(folder, key, id),
@@ -141,8 +141,4 @@ async function sync(folder: string): Promise<void> {
   } finally {
     await file.close()
   }
-}
-
-function isNoSpace(error: unknown): boolean {
-  return error instanceof Error && 'code' in error && (error.code === 'ENOSPC' || error.code === 'EDQUOT')
 }

@@ -1,3 +1,5 @@
+import { gatewayErrorCodes } from './error.ts'
+
 /** What the ops listener counts. */
 export type Metrics = {
   /** Messages whose whole content came in. */
@@ -30,7 +32,8 @@ const buckets = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60
 export function createMetrics(clock: () => number = () => performance.now()): Metrics {
   const outcomes = new Map<string, number>()
   const ways = new Map<string, number>()
-  const refusals = new Map<string, number>()
+  // From nought: where a series begins with its first event, Prometheus sees no increase.
+  const refusals = new Map<string, number>(gatewayErrorCodes.map((reason) => [reason, 0]))
   const observations = new Map<string, number>()
   const scans = new Map<string, number>()
   const counts = buckets.map(() => 0)

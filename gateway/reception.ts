@@ -2,7 +2,7 @@ import { finished } from 'node:stream/promises'
 import { noTracer, type Span, type Tracer } from '../telemetry/tracer.ts'
 import type { MessageWish } from './dsn.ts'
 import type { Answer } from './error.ts'
-import { answerTo, GatewayError } from './error.ts'
+import { answerTo, GatewayError, orDiskFull } from './error.ts'
 import { fieldsOf } from './header.ts'
 import { type Content, createContentWriter, type Intake, type IntakeRecipient, type Mailbox } from './intake.ts'
 import type { Log } from './log.ts'
@@ -71,7 +71,8 @@ async function handle(reception: Reception, envelope: Envelope, stream: DataStre
     const answer = await inTime(reception, intake)
     span.note({ code: answer.code })
     return answer
-  } catch (error) {
+  } catch (cause) {
+    const error = orDiskFull(cause)
     const reason = error instanceof GatewayError ? error.code : 'internal'
     reception.metrics.refused(reason)
     const answer = answerTo(error, id)

@@ -2,7 +2,7 @@ import { close, fsync, open, rename, write } from 'node:fs'
 import { mkdir, readdir, rm, stat, statfs } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { GatewayError } from './error.ts'
+import { GatewayError, orDiskFull } from './error.ts'
 import type { SpoolEntry, SpoolState } from './spool-entry.ts'
 import { encodeSpoolFile, HEAD, readSpoolMail, readSpoolMeta, type SpoolContent } from './spool-file.ts'
 import { loadSpoolKey, type SpoolKey } from './spool-key.ts'
@@ -99,7 +99,7 @@ export async function openSpoolFolder({ folder, keyFile, reserve }: SpoolFolderO
       await writer.write({ name, octets: only, durable })
       return only.length
     } catch (error) {
-      throw isNoSpace(error) ? new GatewayError('disk-full', { cause: error }) : error
+      throw orDiskFull(error)
     }
   }
 
@@ -221,8 +221,4 @@ async function isThere(path: string): Promise<boolean> {
 
 function isMissing(error: unknown): boolean {
   return error instanceof Error && 'code' in error && error.code === 'ENOENT'
-}
-
-function isNoSpace(error: unknown): boolean {
-  return error instanceof Error && 'code' in error && (error.code === 'ENOSPC' || error.code === 'EDQUOT')
 }

@@ -29,7 +29,9 @@ const bounds = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5]
 type Histogram = { readonly buckets: number[]; sum: number; count: number }
 
 export function createMetrics(): Metrics {
-  const counts = new Map<CounterName, Map<string, number>>()
+  // From nought: where a series begins with its first event, Prometheus sees no increase.
+  const codes = ['sent', 'failed', 'full'].map((result): [string, number] => [labelText({ result }), 0])
+  const counts = new Map<CounterName, Map<string, number>>([['sealpost_codes_total', new Map(codes)]])
   const seen = new Map<HistogramName, Histogram>()
 
   return {

@@ -35,11 +35,14 @@ const RULES = [
 /** Of Prometheus itself, and of the configuration that the page gives it. */
 const FOREIGN = { metrics: ['up'], labels: ['instance', 'job', 'le'] }
 
-/** Everything that makes a series: mail that is taken, refused and sealed, a code, a wrong one, an opening. */
-async function exposed(): Promise<string> {
+/** Before anything happens, and after everything that makes a series: mail that is taken, refused and sealed, a code, a wrong one, an opening. */
+async function exposed(): Promise<{ readonly quiet: string; readonly text: string }> {
   const sink = await startSink({ refuse: (to) => (to === 'nobody@example.org' ? '550 5.1.1 no such user' : null) })
   const scene = await openScene(t, { sink, policy: policyOf(RULES) })
   const { house } = scene
+  const metricsAt = async (port: number) => (await fetch(`http://127.0.0.1:${port}/metrics`)).text()
+  const metrics = async () => (await metricsAt(house.ports.gatewayOps)) + (await metricsAt(house.ports.keyserverOps))
+  const quiet = await metrics()
   const send = (to: readonly string[], subject: string) => {
     const octets = Buffer.from(
       `From: anna@acme.example\r\nTo: ${to.join(', ')}\r\nSubject: ${subject}\r\n\r\nwords\r\n`,
@@ -59,11 +62,10 @@ async function exposed(): Promise<string> {
     () => false,
   )
   if (guessed) throw new Error('a wrong code was taken')
-  const metricsAt = async (port: number) => (await fetch(`http://127.0.0.1:${port}/metrics`)).text()
-  return (await metricsAt(house.ports.gatewayOps)) + (await metricsAt(house.ports.keyserverOps))
+  return { quiet, text: await metrics() }
 }
 
-const text = await exposed()
+const { quiet, text } = await exposed()
 const families = [...text.matchAll(/^# TYPE (\S+) (\S+)$/gm)].map(([, name = '', type = '']) => ({ name, type }))
 const series = families.flatMap(({ name, type }) =>
   type === 'histogram' ? ['_bucket', '_sum', '_count'].map((end) => name + end) : [name],
@@ -106,6 +108,15 @@ for (const [what, exprs] of Object.entries({
     }
   })
 }
+
+t.test(
+  'what alerts count stands at nought before it happens, so that the first time is an increase, too',
+  async (t) => {
+    for (const reason of ['disk-full', 'internal', 'key-server', 'policy', 'scanner'])
+      t.match(quiet, `sealpost_gateway_refused_total{reason="${reason}"} 0\n`)
+    for (const result of ['failed', 'full']) t.match(quiet, `sealpost_codes_total{result="${result}"} 0\n`)
+  },
+)
 
 t.test('every metric that there is, is on the page, and none that there is not', async (t) => {
   const table = [...page.matchAll(/^\| (`sealpost_.*?) \|/gm)].flatMap(([, cell = '']) =>

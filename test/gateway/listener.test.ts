@@ -353,6 +353,19 @@ t.test('content that never ends is given up', async (t) => {
   t.equal(taken.length, 0)
 })
 
+t.test('a disk that is full to the last octet is told as such, whatever found it so', async (t) => {
+  for (const code of ['ENOSPC', 'EDQUOT', 'SQLITE_FULL']) {
+    const fault = Object.assign(new Error('as the system says'), { code })
+    const { port } = await open(t, {}, { accept: () => Promise.reject(fault) })
+    const client = await openDialogue(port)
+    await client.reply()
+    await client.upToData('anna@acme.example', 'b@example.org')
+    client.write(`${mail}.\r\n`)
+    t.match(await client.reply(), /^452 4\.3\.1 there is no room/, code)
+    client.destroy()
+  }
+})
+
 t.test('a failure inside is a 451 with an incident, and tells nothing of itself', async (t) => {
   const { port, log } = await open(t, {}, { accept: () => Promise.reject(new Error('secret inner words')) })
   const client = await openDialogue(port)
