@@ -1,7 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { canonicalText } from '../audit/canonical.ts'
 import type { IssueRequest, IssueResult, Terms } from '../protocol/gateway-api.ts'
-import { type Address, type EnvelopeId, type OrgId, parseAddress } from '../protocol/identifiers.ts'
+import { type Address, domainOf, type EnvelopeId, type OrgId, parseAddress } from '../protocol/identifiers.ts'
 import { KeyServerError } from './error.ts'
 import { present, type Settled } from './issued.ts'
 import type { Persons } from './journal.ts'
@@ -84,6 +84,10 @@ function examine(parts: Parts, caller: Caller, request: IssueRequest): (Ask & { 
     seen.add(address)
   }
   if (request.sender !== null && sender === null) return refused('bad-request', 'The sender is not an address.')
+  // Readers are told that the organization vouches for this address.
+  if (sender !== null && !policy.domains.includes(domainOf(sender))) {
+    return refused('bad-request', "The sender is not in the organization's domains.")
+  }
   return { kind: 'ask', request, sender, recipients }
 }
 

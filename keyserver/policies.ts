@@ -22,6 +22,8 @@ export type LoadedPolicy = {
   readonly org: OrgId
   readonly hash: string
   readonly text: string
+  /** Its senders' addresses lie in one of these. */
+  readonly domains: readonly string[]
   /** The longest time to live that it allows, seconds. */
   readonly capSeconds: number
   /** Never throws; nothing allowed is denied. */
@@ -36,10 +38,12 @@ export type PolicyLoader = Policies & {
   stop(): Promise<void>
 }
 
+type Organizations = ReadonlyMap<OrgId, { readonly recipientTls: boolean; readonly domains: readonly string[] }>
+
 type Options = {
   readonly folder: string
-  /** What the rules of each may ask. */
-  readonly organizations: ReadonlyMap<OrgId, { readonly recipientTls: boolean }>
+  /** What the rules of each may ask, and whose domain is whose. */
+  readonly organizations: Organizations
   readonly store: Store
   readonly journal: Journal
   readonly clock: Clock
@@ -76,7 +80,7 @@ export async function openPolicies(options: Options): Promise<PolicyLoader> {
       seen.delete(org)
       return
     }
-    const loaded = tryLoad(org, text, file, organizations.get(org))
+    const loaded = tryLoad(org, text, file, organizations)
     if (loaded.kind === 'faulty') await reject(org, hash, loaded.faults)
     else await activate(org, loaded.policy)
     seen.set(org, hash)
@@ -142,9 +146,9 @@ export async function openPolicies(options: Options): Promise<PolicyLoader> {
     }, SETTLE)
   }
 
-  for (const [org, knowable] of organizations) {
+  for (const org of organizations.keys()) {
     const kept = await store.read((reads) => reads.policies.active(org))
-    const loaded = kept === null ? null : tryLoad(org, kept.text, `${org}.yaml`, knowable)
+    const loaded = kept === null ? null : tryLoad(org, kept.text, `${org}.yaml`, organizations)
     if (loaded?.kind === 'policy') active.set(org, loaded.policy)
   }
   await reload()
@@ -175,8 +179,8 @@ type Tried =
   | { readonly kind: 'policy'; readonly policy: LoadedPolicy }
   | { readonly kind: 'faulty'; readonly faults: readonly string[] }
 
-function tryLoad(org: OrgId, text: string, file: string, knowable = { recipientTls: false }): Tried {
-  const loaded = loadPolicy(text, file, knowable)
+function tryLoad(org: OrgId, text: string, file: string, organizations: Organizations): Tried {
+  const loaded = loadPolicy(text, file, organizations.get(org) ?? { recipientTls: false })
   if (loaded.kind === 'faulty') {
     const faults = loaded.faults.map(
       ({ line, column, message, hint }) => `line ${line}, column ${column}: ${message}; ${hint}`,
@@ -189,16 +193,29 @@ function tryLoad(org: OrgId, text: string, file: string, knowable = { recipientT
       kind: 'faulty',
       faults: [`it is the policy of ${policy.org}, not of ${org}; name the file after its organization`],
     }
+  const foreign = foreignDomains(org, policy.domains, organizations)
+  if (foreign.length > 0) return { kind: 'faulty', faults: foreign }
   return {
     kind: 'policy',
     policy: {
       org,
       hash: policy.hash,
       text,
+      domains: policy.domains,
       capSeconds: policy.ttl.capSeconds,
       decideRelease: (facts) => decideRelease(policy, facts),
     },
   }
+}
+
+/** Whoever writes one organization's policy must not send in another's name. */
+function foreignDomains(org: OrgId, domains: readonly string[], organizations: Organizations): string[] {
+  const own = new Set(organizations.get(org)?.domains)
+  return domains.flatMap((domain) => {
+    const [owner] = [...organizations].find((other) => other[1].domains.includes(domain)) ?? []
+    if (owner === undefined || own.has(domain)) return []
+    return [`domains: ${domain} belongs to ${owner} in the key server's configuration; take it out`]
+  })
 }
 
 async function readPolicy(file: string): Promise<string | null> {

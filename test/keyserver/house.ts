@@ -103,6 +103,7 @@ export async function openHouse(
     org,
     hash: policyHash,
     text: '',
+    domains: ['acme.example'],
     capSeconds: 86_400,
     decideRelease: (facts: ReleaseFacts) => house.decide(facts),
   }

@@ -1,7 +1,13 @@
 import t from 'tap'
 import { termsHash } from '../../keyserver/issue.ts'
 import { unwrapDataKey } from '../../keyserver/keyring.ts'
-import type { ConfirmResult, HandledResult, IssueResult, OutcomeResult } from '../../protocol/gateway-api.ts'
+import type {
+  ConfirmResult,
+  HandledResult,
+  IssueRequest,
+  IssueResult,
+  OutcomeResult,
+} from '../../protocol/gateway-api.ts'
 import { acme, known, onlyEnvelope, openPremises, other, type Premises, random32, sealed, sealing } from './premises.ts'
 
 const premises: Premises = await openPremises(t.testdir())
@@ -69,6 +75,15 @@ t.test('a gateway acts only for its own organizations', async (t) => {
   t.match(await outcome(foreign, id, 'bob@example.org', 'sent'), { kind: 'refused', code: 'not-authorised' })
   t.match(await foreign.get(`/v1/policies/${acme}`), { status: 403, body: { code: 'not-authorised' } })
   t.match(await foreign.get(`/v1/policies/${other}`), { status: 200 })
+})
+
+t.test('a gateway names no sender outside its organization, whom readers would be told is verified', async (t) => {
+  const request = sealing(premises, ['bob@example.org'])
+  for (const sender of ['boss@other.example', 'anna@sub.acme.example', 'anna@acme.example.other.example']) {
+    const result = await gw1.issue({ ...request, sender: sender as IssueRequest['sender'] })
+    t.match(result, { kind: 'refused', code: 'bad-request', detail: /domains/ }, sender)
+  }
+  t.match(await gw1.issue({ ...request, sender: 'Boss@ACME.example' as IssueRequest['sender'] }), { kind: 'issued' })
 })
 
 t.test('without a certificate of the authority nobody gets in, and an unknown name gets nothing', async (t) => {

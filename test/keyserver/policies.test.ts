@@ -58,6 +58,21 @@ t.test('a rule asks for the TLS of recipients only where configuration says that
   t.not(knowing.server.parts.policies.active(acme), null)
 })
 
+t.test('a policy cannot claim a domain that the configuration gives to another organization', async (t) => {
+  const premises = await openPremises(t.testdir())
+  t.teardown(() => premises.close())
+  const { hash } = active(premises)
+  const claim = (domain: string) =>
+    POLICY(acme).replace('domains: [acme.example]', `domains: [acme.example, ${domain}]`)
+  writeFileSync(file(premises), claim('other.example'))
+  await until(() => premises.server.parts.policies.fault(acme) !== null)
+  t.match(premises.server.parts.policies.fault(acme), /other\.example belongs to other\.example/)
+  t.equal(active(premises).hash, hash, 'the last good one stays in force')
+  writeFileSync(file(premises), claim('acme.example.net'))
+  await until(() => premises.server.parts.policies.fault(acme) === null)
+  t.strictSame(active(premises).domains, ['acme.example', 'acme.example.net'], 'one that is nobody else’s it can')
+})
+
 t.test('a file that is gone, or another organization’s, leaves what is in force', async (t) => {
   const premises = await openPremises(t.testdir())
   t.teardown(() => premises.close())
