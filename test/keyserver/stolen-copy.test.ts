@@ -40,3 +40,14 @@ t.test('no file of the key server holds a data key, an envelope secret or a buck
   t.same(filesWith(premises.folder, secret), [], 'the envelope secret')
   t.same(filesWith(premises.folder, bucket.key), [], 'the bucket key')
 })
+
+t.test('what the key server writes can be read by its own account alone', async (t) => {
+  const premises = await openPremises(t.testdir())
+  t.teardown(() => premises.close())
+  onlyEnvelope(await premises.client('gw1').issue(sealing(premises, ['bob@example.org'])))
+  const names = readdirSync(premises.folder, { recursive: true, encoding: 'utf8' })
+  const written = names.filter((name) => !name.startsWith('policies') && statSync(join(premises.folder, name)).isFile())
+  for (const name of ['keyserver.sqlite', 'keyserver.sqlite-wal', 'keyserver.sqlite-shm', 'organization.key'])
+    t.ok(written.includes(name), `there is ${name}`)
+  for (const name of written) t.equal(statSync(join(premises.folder, name)).mode & 0o077, 0, name)
+})
