@@ -28,10 +28,6 @@ async function main(args: readonly string[]): Promise<void> {
   const log = createLog(config.logLevel, output)
   const gateway = await startGateway(config, log)
   collectAfterLoading()
-  for (const { name, address, port } of gateway.addresses) {
-    output.write(`gateway ${name} listening on ${address}:${port}\n`)
-  }
-  output.flushSync()
   const load = () => loadConfig(file)
   const apply = (next: Config) => gateway.reload(next)
   const reloading = startReloading({ first: config, load, apply, log, everyMs: LOOK_AT_FILES_MS })
@@ -44,6 +40,11 @@ async function main(args: readonly string[]): Promise<void> {
     await gateway.close()
     alone.release()
   })
+  // Whoever reads this may send a signal at once.
+  for (const { name, address, port } of gateway.addresses) {
+    output.write(`gateway ${name} listening on ${address}:${port}\n`)
+  }
+  output.flushSync()
 }
 
 collectAsNewerEngines()

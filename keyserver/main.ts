@@ -28,16 +28,17 @@ async function main(args: readonly string[]): Promise<void> {
     version: versionOf(),
     time: { wall: () => Date.now(), elapsed: () => performance.now() },
   })
-  for (const [name, address] of Object.entries(server.addresses)) {
-    output.write(`keyserver ${name} listening on ${address}\n`)
-  }
-  output.flushSync()
   closeWithGrace({ delay: GRACE, logger: false }, async ({ err, signal }) => {
     if (err === undefined) log.info({ signal }, 'stopping')
     else log.fatal({ err: { message: err.message } }, 'stopping after a fault of its own')
     await server.close()
     alone.release()
   })
+  // Whoever reads this may send a signal at once.
+  for (const [name, address] of Object.entries(server.addresses)) {
+    output.write(`keyserver ${name} listening on ${address}\n`)
+  }
+  output.flushSync()
 }
 
 /** What the log says of an error: as the gateway's, without its stack. */
