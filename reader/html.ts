@@ -117,8 +117,8 @@ function settleLink(element: HTMLElement, href: string): void {
   }
   element.setAttribute('target', '_blank')
   element.setAttribute('rel', 'noopener noreferrer nofollow')
-  // So that what a link says and where it leads can be compared.
-  if (!element.hasAttribute('title')) element.setAttribute('title', href.trim())
+  // So that what a link says and where it leads can be compared, whatever the message says in its place.
+  element.setAttribute('title', href.trim())
 }
 
 /** False if the picture lies on the network. */

@@ -165,9 +165,11 @@ function octetsOf({ content }: Attachment): Uint8Array<ArrayBuffer> {
   return typeof content === 'string' ? new TextEncoder().encode(content) : new Uint8Array(content)
 }
 
-/** A file name that is one, and that reads as what it is: no folders, no control or direction characters, bounded. */
+/** A file name that is one, and that reads as what it is: no folders, no control or direction characters, nothing unseen, bounded. */
 export function safeName(name: string): string {
   const cleaned = visible(name)
+    // A gap may push the ending out of sight. U+2800 is a braille cell without dots.
+    .replace(/[\s\u2800]+/g, ' ')
     .replace(/[\\/:*?"<>|]/g, '_')
     .replace(/^[\s.]+|[\s.]+$/g, '')
   return cleaned.length <= 120 ? cleaned : `${cleaned.slice(0, 90)}…${cleaned.slice(-25)}`
@@ -175,5 +177,5 @@ export function safeName(name: string): string {
 
 /** Text without the characters that hide or turn what stands beside them. */
 function visible(text: string): string {
-  return text.replace(/[\p{Cc}\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]/gu, '')
+  return text.replace(/[\p{Cc}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}]/gu, '')
 }

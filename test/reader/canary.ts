@@ -47,7 +47,7 @@ body{background:url(${at('body-bg')});font-family:f} p{background-image:image-se
 <svg><image href="${at('svg-image')}" xlink:href="${at('svg-xlink')}"/><use href="${at('svg-use')}#x"/><script>window.top.hacked=4</script><style>*{background:url(${at('svg-style')})}</style><a xlink:href="javascript:alert(1)"><text y="9">svg</text></a></svg>
 <math><mtext><table><mglyph><style><!--</style><img title="--&gt;&lt;img src=1 onerror=window.top.hacked=5&gt;"></mglyph></table></mtext></math>
 <form action="${at('form')}" method="post"><input name="secret" value="x" autofocus onfocus="window.top.hacked=6"><input type="image" src="${at('input-image')}"><button formaction="${at('formaction')}">Send</button></form>
-<a id="js" href="javascript:window.top.hacked=7">js link</a><a href="data:text/html,<script>alert(1)</script>">data link</a><a href="${at('clicked')}" ping="${at('ping')}">good link</a>
+<a id="js" href="javascript:window.top.hacked=7">js link</a><a href="data:text/html,<script>alert(1)</script>">data link</a><a href="${at('clicked')}" ping="${at('ping')}" title="https://bank.example/">good link</a>
 <details open ontoggle="window.top.hacked=8"><summary>s</summary></details><template><img src="${at('template')}"></template><noscript><p title="</noscript><img src=x onerror=window.top.hacked=9>"></noscript>
 <style>p{color:red}</style><style><img src="${at('style-break')}" onerror="window.top.hacked=10"></style>
 <!--[if mso]><img src="${at('mso')}"><![endif]--><marquee onstart="window.top.hacked=11">m</marquee><input type="text" style="background:url(${at('input-style')})">

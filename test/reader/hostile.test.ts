@@ -75,6 +75,11 @@ t.test('a hostile message, in a real browser', { skip: noBrowser }, async (t) =>
 
   t.test('a link opens a new tab that knows nothing of the page', async (t) => {
     const link = page.frameLocator('iframe').getByText('good link')
+    t.equal(
+      await link.getAttribute('title'),
+      `${canary.origin}/clicked`,
+      'its title says where it leads, and nothing else',
+    )
     const [tab] = await Promise.all([context.waitForEvent('page'), link.click()])
     await tab.waitForLoadState()
     t.equal(tab.url(), `${canary.origin}/clicked`)
