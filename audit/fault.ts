@@ -20,6 +20,8 @@ export type FaultKind =
   | 'checkpoint-unsigned'
   | 'checkpoint-altered'
   | 'no-checkpoint'
+  /** Leaves behind the last checkpoint, too old to have none. */
+  | 'unsigned'
   | 'no-key'
   | 'log-missing'
   /** The log ends before the earlier checkpoint that was kept elsewhere. */

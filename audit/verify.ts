@@ -3,6 +3,7 @@ import { createFindings, type Fault, type Findings, leavesText } from './fault.t
 import { createJudge, type Judge } from './judge.ts'
 import { createLook, type Look } from './look.ts'
 import { createMarks, type Marks } from './marks.ts'
+import { decodeLeaf } from './record.ts'
 import type { LogSource, StoredLeaf } from './source.ts'
 import { type Hash, leafHash } from './tree.ts'
 
@@ -49,6 +50,7 @@ export function verifyLog(source: LogSource, options: VerifyOptions): LogReport 
   const next = walk({ source, findings, judge, look, marks }, options.progress)
   const { covered, checkpoints, root } = judge.finish()
   if (checkpoints === 0 && next > 0) findings.add('no-checkpoint', null, 'it has leaves, and no checkpoint at all')
+  else if (findings.faults.length === 0) judgeUnsigned(source, covered, next, findings)
   const keysFrom = options.keys === null ? 'recorded' : 'given'
   const { faults } = findings
   return { log: source.log, leaves: next, checkpoints, covered, root, keysFrom, faults, moreFaults: findings.more() }
@@ -90,6 +92,26 @@ function walk({ source, findings, judge, look, marks }: Walk, progress: VerifyOp
     marks.close()
   }
   return next
+}
+
+/** A checkpoint is made every second while there is news. A server that is killed again and again as it starts may take some minutes to make one. */
+const LONGEST_UNSIGNED_MS = 600_000
+
+/** Whoever takes the newest checkpoints away can write the leaves under them anew; what a server leaves unsigned is of its last moments. */
+function judgeUnsigned(source: LogSource, from: number, end: number, findings: Findings): void {
+  if (from >= end) return
+  let [first, last] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY]
+  for (const { record } of source.leaves(from)) {
+    const decoded = decodeLeaf(record)
+    if (decoded.kind !== 'leaf') continue
+    const time = Date.parse(decoded.leaf.record.time)
+    first = Math.min(first, time)
+    last = Math.max(last, time)
+  }
+  if (last - first <= LONGEST_UNSIGNED_MS) return
+  const minutes = Math.round((last - first) / 60_000)
+  const text = `${leavesText(from, end - 1)}: under no checkpoint, though written over ${minutes} minutes, and one is made every second: newer ones were taken away`
+  findings.add('unsigned', [from, end - 1], text)
 }
 
 function recordedKeys(source: LogSource, findings: Findings): readonly VerifierKey[] {

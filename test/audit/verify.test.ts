@@ -89,6 +89,18 @@ t.test('leaves behind the last checkpoint are no fault, and are counted', async 
   t.match(look(chest), { leaves: 41, covered: 40, faults: [] })
 })
 
+t.test('a record is not written anew by taking away the checkpoints behind it', async (t) => {
+  const chest = filled(t)
+  chest.put(ORG, [act(START + 41), act(START + 3_600_000)])
+  chest.sign(ORG)
+  t.same(look(chest).faults, [])
+  chest.db.exec('delete from log_checkpoint where size > 40')
+  const record = otherRecord(chest, 41)
+  set(chest, 41, { record, hash: leafHash(record) })
+  t.same(found(look(chest)), ['unsigned 40-41'])
+  t.match(look(chest).faults[0]?.text, /60 minutes.*taken away/)
+})
+
 t.test('sealed values that were taken away leave the log whole', async (t) => {
   const chest = filled(t)
   chest.db.exec('update log_leaf set side = null')
