@@ -72,6 +72,25 @@ t.test('no file of a kind that holds secrets or state is committed', unlessCheck
   t.same(found, [])
 })
 
+t.test(
+  'what the samples and the guide have an operator put beside the sources is neither committed nor in an image',
+  unlessCheckout,
+  async (t) => {
+    const samples = read('gateway/gateway.sample.yaml') + read('keyserver/keyserver.sample.yaml')
+    const beside = [...samples.matchAll(/(?<=[ {])\.\.\/((?:data|certs|secrets|etc)\/[\w./-]+)/g)].map(
+      ([, file]) => file ?? '',
+    )
+    t.ok(beside.includes('data/next-hop-password'))
+    const secret = ['data/gateway/acme.example.loop', 'etc/keyserver.yaml', 'secrets/acme-trace.key', ...beside]
+    for (const file of secret) {
+      t.equal(spawnSync('git', ['check-ignore', '-q', file], { cwd: root }).status, 0, `${file} is not committed`)
+    }
+    const left = read('.dockerignore').split('\n')
+    for (const folder of ['certs/*', 'data', 'etc', 'secrets/*'])
+      t.ok(left.includes(folder), `${folder} is in no image`)
+  },
+)
+
 t.test('each of these secrets would be found, if it were there', async (t) => {
   const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
   const random = randomBytes(64).toString('hex')
