@@ -1,4 +1,5 @@
 import PostalMime, { type Address, type Attachment, type Email } from 'postal-mime'
+import { keepAttachments } from './attachment-octets.ts'
 
 /** One part of the text, shown on its own: parts are never joined, so that none can reach into another (EFAIL). */
 export type Section =
@@ -34,6 +35,7 @@ export async function parseMessage(octets: Uint8Array<ArrayBuffer>): Promise<Mes
   if (hasTooManyLines(octets)) return null
   try {
     const parser = new PostalMime({ forceRfc822Attachments: true, maxNestingDepth: 64 })
+    keepAttachments(parser, octets)
     const email = await parser.parse(octets)
     const sealedAgain = sealedAgainBy(email)
     const sections = sealedAgain === null ? sectionsOf(parser, email) : []

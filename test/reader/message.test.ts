@@ -81,6 +81,36 @@ t.test('a message inside the message is a file', async (t) => {
   t.match(message?.files[0]?.name, /\.eml$/)
 })
 
+t.test('an attachment has the octets that were attached, whatever carried them', async (t) => {
+  const signed = 'Bill;1,00\r\nTotal;1,00\r\n'
+  const inner = 'Subject: Inner\r\n\r\nText \r\r\n\r\n'
+  const latin1 = 'SUMMARY:Caf\u00e9\r\n'
+  const part = (type: string, encoding: string, body: string) =>
+    `--b\r\nContent-Type: ${type}\r\nContent-Disposition: attachment\r\nContent-Transfer-Encoding: ${encoding}\r\n\r\n${body}\r\n`
+  const source =
+    'Content-Type: multipart/mixed; boundary=b\r\n\r\n' +
+    part('text/csv', '7bit', signed) +
+    part('text/csv', 'quoted-printable', 'Bill;1=2C=\r\n00\r\nTotal;1,00=0D=0A=') +
+    part('message/rfc822', '8bit', inner) +
+    part('image/png', 'binary', '\x89PNG\r\n\x1a\n\n\n') +
+    part('text/calendar; charset=UTF-8', '7bit', signed) +
+    part('text/calendar', 'base64', Buffer.from(signed).toString('base64')) +
+    part('text/calendar; charset=iso-8859-1', '8bit', latin1) +
+    part('text/plain', '7bit', '') +
+    part('text/plain', 'quoted-printable', 'a=3=D =zz=').replace(/\r\n$/, '')
+  const message = await parseMessage(new Uint8Array(Buffer.from(source, 'latin1')))
+  t.same(
+    message?.files.map(({ octets }) => Buffer.from(octets).toString('latin1')),
+    [
+      ...[signed, signed, inner, '\x89PNG\r\n\x1a\n\n\n', signed, signed],
+      Buffer.from('SUMMARY:Caf\u00e9\n').toString('latin1'),
+      ...['', 'a=3=D =zz'],
+    ],
+  )
+  const whole = await read('Content-Type: application/xml\n\n<a>\n</a>\n')
+  t.equal(Buffer.from(whole?.files[0]?.octets ?? []).toString(), '<a>\n</a>\n', 'a message that is the file')
+})
+
 t.test('what is encrypted once more is named', async (t) => {
   const armour = '-----BEGIN PGP MESSAGE-----'
   for (const [expected, ...lines] of [
