@@ -62,7 +62,8 @@ async function ask(door: Door, request: FastifyRequest, asked: CodeRequest): Pro
   })
   if (wait > 0) {
     strangers.count('server', network, 'too-many')
-    const detail = 'A code was asked for too often. Please use the last one you got, or wait before you ask again.'
+    const pause = wait > 60 ? 'an hour' : 'half a minute'
+    const detail = `A code was asked for too often. Please use the last one you got, or wait ${pause} before you ask again.`
     throw new KeyServerError('too-many', { detail, retryAfter: wait })
   }
   if (standing === null) strangers.count('server', network, 'not-for-you')

@@ -1,9 +1,7 @@
 import { h } from './element.ts'
-import { timeInWords } from './time.ts'
 
 export type CodeStep = {
   readonly address: string
-  readonly expiresAt: string
   /** What was wrong with the last answer, or null. */
   readonly fault: string | null
   readonly onCode: (code: string) => void
@@ -12,7 +10,7 @@ export type CodeStep = {
 }
 
 /** Asks for the code that was mailed. */
-export function codeStep({ address, expiresAt, fault, onCode, onResend, onOtherAddress }: CodeStep): HTMLElement {
+export function codeStep({ address, fault, onCode, onResend, onOtherAddress }: CodeStep): HTMLElement {
   const said = h('p', { class: 'fault', id: 'code-fault', role: 'alert' }, fault)
   const field = h('input', {
     id: 'code',
@@ -20,16 +18,16 @@ export function codeStep({ address, expiresAt, fault, onCode, onResend, onOtherA
     inputmode: 'numeric',
     autocomplete: 'one-time-code',
     pattern: '[0-9 ]*',
-    maxlength: '12',
+    maxlength: '1000',
     required: '',
     'aria-describedby': 'code-help code-fault',
     'data-focus': '',
   })
   const submit = (event: Event) => {
     event.preventDefault()
-    // People type the blank or the hyphen that makes a long number readable.
-    const digits = field.value.replace(/[\s-]/g, '')
-    said.textContent = /^[0-9]{8}$/.test(digits) ? '' : 'The code has 8 digits.'
+    // People type what makes a long number readable, paste words along with it, or have a keyboard with wide digits.
+    const digits = field.value.normalize('NFKC').replace(/[^0-9]/g, '')
+    said.textContent = digits.length === 8 ? '' : 'The code has 8 digits.'
     if (said.textContent === '') onCode(digits)
     else field.focus()
   }
@@ -52,11 +50,7 @@ export function codeStep({ address, expiresAt, fault, onCode, onResend, onOtherA
       said,
       h('button', { class: 'main' }, 'Open the message'),
     ),
-    h(
-      'p',
-      { class: 'small' },
-      `The code is good until ${timeInWords(expiresAt).split(', ').at(-1)}, and only in this window.`,
-    ),
+    h('p', { class: 'small' }, 'The code is good for ten minutes, and only in this browser.'),
     noCode(address, onResend, onOtherAddress),
   )
 }

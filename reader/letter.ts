@@ -68,7 +68,9 @@ function envelopeList({ release, message, now }: Letter): HTMLElement {
           seal(),
           h('span', { class: 'small block' }, `Sent through ${release.org}`),
         )
-  const expiry = `${timeInWords(release.expiresAt)} (${spanInWords(release.expiresAt, now)} from now)`
+  // It was released just now: where the time is past, the clock here is wrong.
+  const span = Date.parse(release.expiresAt) > now ? ` (${spanInWords(release.expiresAt, now)} from now)` : ''
+  const expiry = `${timeInWords(release.expiresAt)}${span}`
   return h(
     'dl',
     {},

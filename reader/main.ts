@@ -12,7 +12,7 @@ if (main === null || status === null) throw new Error('this script belongs to in
 
 const now = () => Date.now()
 const request: typeof fetch = (input, init) => fetch(input, init)
-const keeper = await createKeeper(now)
+const keeper = await createKeeper()
 const api = createApi({ origin: location.origin, key: keeper.key, fetch: request })
 const shell = createShell(main, status)
 const page = createPage({ api, fetch: request, keeper, shell, trusted: createTrusted(), now })

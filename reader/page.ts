@@ -1,6 +1,6 @@
 import { EnvelopeError } from '../envelope/fault.ts'
 import { identifyOctets } from '../envelope/reader.ts'
-import type { CodeAnswer, SessionAnswer } from '../protocol/reader-api.ts'
+import type { SessionAnswer } from '../protocol/reader-api.ts'
 import { addressStep } from './address-step.ts'
 import type { Answer } from './answer.ts'
 import type { Api } from './api.ts'
@@ -13,7 +13,7 @@ import { parseMessage } from './message.ts'
 import { fetchSealed, type Opened, openSealed, type Stage } from './opening.ts'
 import { type Refusal, refusalInWords } from './refusal.ts'
 import { refusalStep } from './refusal-step.ts'
-import type { Keeper } from './session.ts'
+import type { Asked, Keeper } from './session.ts'
 import type { Shell } from './shell.ts'
 import { timeInWords } from './time.ts'
 import type { Trusted } from './trusted.ts'
@@ -35,8 +35,6 @@ type Known = {
   /** The sealed copy, once it is here. */
   copy: Uint8Array<ArrayBuffer> | null
   address: string
-  /** The code that was last mailed, and to whom; null before. */
-  asked: { readonly answer: CodeAnswer; readonly address: string } | null
 }
 
 export type Page = {
@@ -44,6 +42,9 @@ export type Page = {
   readonly start: (envelope: string | null) => void
   readonly takeFile: (file: File) => void
 }
+
+/** As long as the key server takes a code, milliseconds. */
+const CODE_LIFE = 600_000
 
 const stages: Record<Stage, string> = {
   fetching: 'Fetching the message',
@@ -53,7 +54,7 @@ const stages: Record<Stage, string> = {
 
 /** The steps from a link or a file to a message, each shown in the shell. Holds what is known in between. */
 export function createPage({ api, fetch, keeper, shell, trusted, now }: PageParts): Page {
-  const known: Known = { envelope: null, copy: null, address: '', asked: null }
+  const known: Known = { envelope: null, copy: null, address: '' }
 
   function askFile(because: string | null = null): void {
     shell.show(fileStep({ because, onFile: takeFile }))
@@ -69,38 +70,38 @@ export function createPage({ api, fetch, keeper, shell, trusted, now }: PagePart
   }
 
   async function sendCode(): Promise<void> {
-    if (known.envelope === null) return askFile()
+    const { envelope, address } = known
+    if (envelope === null) return askFile()
     shell.show(waitingStep('Sending the code').view)
-    const answer = await api.askCode(known.envelope, known.address)
+    const answer = await api.askCode(envelope, address)
     if (answer.kind === 'ok') {
-      known.asked = { answer: answer.value, address: known.address }
-      return askCode(answer.value)
+      const asked = { envelope, address, challenge: answer.value.challenge, until: now() + CODE_LIFE }
+      await keeper.keepAsked(asked)
+      return askCode(asked)
     }
     if (answer.kind === 'problem' && answer.problem.code === 'bad-request')
       return askAddress('This does not look like an e-mail address. Please check it.')
     const last = lastCode()
     // Whoever asks again too soon still has the code that is on its way.
-    if (last !== null && answer.kind === 'problem' && answer.problem.code === 'too-many')
+    if (last?.address === address && answer.kind === 'problem' && answer.problem.code === 'too-many')
       return askCode(last, answer.problem.detail ?? null)
     refuse(answer, sendCode)
   }
 
-  /** The code that can still be entered for this address. */
-  function lastCode(): CodeAnswer | null {
-    const { asked, address } = known
-    return asked?.address === address && Date.parse(asked.answer.expiresAt) > now() ? asked.answer : null
+  /** The code for this message that can still be entered. */
+  function lastCode(): Asked | null {
+    const asked = keeper.asked()
+    return asked?.envelope === known.envelope && asked.until > now() ? asked : null
   }
 
-  function askCode(asked: CodeAnswer, fault: string | null = null): void {
+  function askCode(asked: Asked, fault: string | null = null): void {
+    known.address = asked.address
     const onCode = (code: string) => run(() => answerCode(asked, code))
-    const { expiresAt } = asked
     const onResend = () => run(sendCode)
-    shell.show(
-      codeStep({ address: known.address, expiresAt, fault, onCode, onResend, onOtherAddress: () => askAddress() }),
-    )
+    shell.show(codeStep({ address: asked.address, fault, onCode, onResend, onOtherAddress: () => askAddress() }))
   }
 
-  async function answerCode(asked: CodeAnswer, code: string): Promise<void> {
+  async function answerCode(asked: Asked, code: string): Promise<void> {
     const waiting = waitingStep('Checking the code')
     shell.show(waiting.view)
     const answer = await api.answerCode(asked.challenge, code)
@@ -112,7 +113,7 @@ export function createPage({ api, fetch, keeper, shell, trusted, now }: PagePart
     if (left !== null && left > 0) {
       askCode(asked, `That is not the code. ${left === 1 ? 'One try is' : `${left} tries are`} left.`)
     } else {
-      if (answer.kind === 'problem') known.asked = null
+      if (answer.kind === 'problem') await keeper.keepAsked(null)
       refuse(answer, () => askCode(asked))
     }
   }
@@ -120,7 +121,11 @@ export function createPage({ api, fetch, keeper, shell, trusted, now }: PagePart
   async function open(): Promise<void> {
     if (known.envelope === null) return askFile()
     const session = keeper.session()
-    if (session === null) return askAddress()
+    if (session === null) {
+      // A phone often drops the page while its owner looks for the code.
+      const last = lastCode()
+      return last === null ? askAddress() : askCode(last)
+    }
     known.address = session.address
     const waiting = waitingStep(stages.fetching)
     shell.show(waiting.view)

@@ -13,14 +13,15 @@ t.test('where browser or network fail, the page says what to do', { skip: noBrow
   t.teardown(() => browser.close())
 
   /** A new page at the step that asks for the code, and the code. */
-  async function asked(prepare: () => void = () => undefined, message = plain) {
+  async function asked(prepare: () => void = () => undefined, message = plain, person = 'bea@example.org') {
     const { page, context, errors } = await openPage(browser)
     t.teardown(() => context.close())
     await page.addInitScript(prepare)
-    await page.goto((await stage.seal(message)).link)
+    const { link } = await stage.seal(message, { recipients: [person] })
+    await page.goto(link)
     const before = stage.house.mails.length
-    await enterAddress(page, 'bea@example.org')
-    return { page, context, errors, code: await stage.code(before) }
+    await enterAddress(page, person)
+    return { page, context, errors, link, code: await stage.code(before) }
   }
 
   t.test(
@@ -46,6 +47,72 @@ t.test('where browser or network fail, the page says what to do', { skip: noBrow
       )
     },
   )
+
+  t.test('a page that a phone dropped meanwhile, or another tab, still takes the code that came', async () => {
+    const { page, context, link, code } = await asked(undefined, plain, 'carl@example.net')
+    await page.reload()
+    await page.getByText('If carl@example.net can open this message').waitFor()
+    const again = await context.newPage()
+    await again.goto(link)
+    await enterCode(again, code)
+    await again.getByText('The rent is 940').waitFor()
+    await again.reload()
+    await again.getByText('The rent is 940').waitFor()
+    await enterCode(page, code)
+    await page.getByText('This code can no longer be used').waitFor()
+    await page.reload()
+    await page.getByText('The rent is 940').waitFor()
+  })
+
+  t.test('two tabs that start at once keep one key, so that what either proves holds for the next', async (t) => {
+    const { page, context } = await openPage(browser)
+    t.teardown(() => context.close())
+    const other = await context.newPage()
+    const [one, two] = [await stage.seal(plain), await stage.seal(plain)]
+    await Promise.all([page.goto(one.link), other.goto(two.link)])
+    await other.getByLabel('Your e-mail address').waitFor()
+    const thumbprints = new Set<string>()
+    context.on('request', (request) => {
+      const proof = request.headers().dpop?.split('.')[0]
+      if (proof !== undefined) thumbprints.add(proof)
+    })
+    for (const tab of [page, other]) {
+      await enterAddress(tab, 'stranger@example.net')
+      await tab.getByLabel('Code from the mail').waitFor()
+    }
+    t.equal(thumbprints.size, 1)
+  })
+
+  t.test('a device whose clock is wrong by days opens messages all the same, once', async (t) => {
+    for (const [days, person] of [
+      [40, 'dora@example.org'],
+      [-40, 'emil@example.org'],
+    ] as const) {
+      const { page, context } = await openPage(browser)
+      t.teardown(() => context.close())
+      await page.clock.setFixedTime(Date.now() + days * 86_400_000)
+      await page.goto((await stage.seal(plain, { recipients: [person] })).link)
+      const before = stage.house.mails.length
+      await enterAddress(page, person)
+      const code = await stage.code(before)
+      await enterCode(page, code)
+      await page.getByText('The rent is 940').waitFor()
+      const until = await page.locator('dd').last().textContent()
+      t.equal(/from now/.test(until ?? ''), days < 0, 'no span to a time that is past here')
+    }
+  })
+
+  t.test('a code is taken as people paste and type it', async () => {
+    const { page, code } = await asked(undefined, plain, 'fritz@example.org')
+    const field = page.getByLabel('Code from the mail')
+    await enterCode(page, code.slice(1))
+    await page.getByText('The code has 8 digits').waitFor()
+    await field.fill('')
+    const wide = [...code].map((digit) => String.fromCharCode(0xff10 + Number(digit)))
+    await page.keyboard.insertText(`Your code:\u00a0${wide.join(' ')}`)
+    await page.keyboard.press('Enter')
+    await page.getByText('The rent is 940').waitFor()
+  })
 
   t.test('who asks for a new code too soon is told so, and can still enter the one that came', async (t) => {
     const { page, code } = await asked()
