@@ -3,8 +3,8 @@ import { join } from 'node:path'
 import fastifyStatic from '@fastify/static'
 import { Type } from '@sinclair/typebox'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import { parseEnvelopeId } from '../protocol/identifiers.ts'
 import { contentSecurityPolicy, pageHeaders } from '../reader/csp.ts'
+import { readLink } from '../reader/link.ts'
 import type { Config } from './config.ts'
 import { KeyServerError } from './error.ts'
 
@@ -16,7 +16,6 @@ export type PageParts = {
 
 /** The build puts a hash of the content into these names. */
 const HASHED = /-[A-Z0-9]{8}\.(?:js|css)$/
-const Path = Type.Object({ id: Type.String({ maxLength: 128 }) })
 const File = Type.Object({ '*': Type.String({ maxLength: 256 }) })
 
 /**
@@ -40,15 +39,16 @@ export async function addPageRoutes(app: FastifyInstance, { config, folder }: Pa
   const open = { auth: 'open' } as const
 
   async function page(request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
-    const { id = '' } = request.params as { readonly id?: string }
-    if (hosts.has(request.host) && parseEnvelopeId(id) !== null) return reply.redirect(`${origin}/m/${id}`, 307)
+    const link = readLink(request.url)
+    if (hosts.has(request.host) && link.kind === 'message') return reply.redirect(`${origin}/m/${link.envelope}`, 307)
     if (!existsSync(join(folder, 'index.html'))) {
       throw new KeyServerError('unavailable', { detail: 'The page is not built. The operator runs: npm run build' })
     }
     return reply.headers(pageOwn).sendFile('index.html')
   }
-  for (const url of ['/', '/open']) app.get(url, { schema: { hide: true }, config: open }, page)
-  app.get('/m/:id', { schema: { hide: true, params: Path }, config: open }, page)
+  for (const url of ['/', '/open', '/m']) app.get(url, { schema: { hide: true }, config: open }, page)
+  // All of it, for a link that a mail program cut or lengthened: the page says so.
+  app.get('/m/*', { schema: { hide: true, params: File }, config: open }, page)
   app.get('/assets/*', { schema: { hide: true, params: File }, config: open }, (request, reply) => {
     const { '*': file } = request.params as Record<'*', string>
     reply.header('cache-control', HASHED.test(file) ? 'public, max-age=31536000, immutable' : 'no-cache')

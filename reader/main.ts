@@ -1,6 +1,6 @@
 import { createApi } from './api.ts'
 import { acceptDrops } from './file-picker.ts'
-import { envelopeIn } from './link.ts'
+import { readLink } from './link.ts'
 import { createPage } from './page.ts'
 import { createKeeper } from './session.ts'
 import { createShell } from './shell.ts'
@@ -17,4 +17,4 @@ const api = createApi({ origin: location.origin, key: keeper.key, fetch: request
 const shell = createShell(main, status)
 const page = createPage({ api, fetch: request, keeper, shell, trusted: createTrusted(), now })
 acceptDrops(document, page.takeFile)
-page.start(envelopeIn(location.pathname))
+page.start(readLink(location.pathname))

@@ -9,6 +9,7 @@ import { LARGEST_COPY } from './copy.ts'
 import { h } from './element.ts'
 import { fileStep } from './file-step.ts'
 import { letterView } from './letter.ts'
+import type { Link } from './link.ts'
 import { parseMessage } from './message.ts'
 import { fetchSealed, type Opened, openSealed, type Stage } from './opening.ts'
 import { type Refusal, refusalInWords } from './refusal.ts'
@@ -38,8 +39,7 @@ type Known = {
 }
 
 export type Page = {
-  /** Begins with the id of the link, or with none. */
-  readonly start: (envelope: string | null) => void
+  readonly start: (link: Link) => void
   readonly takeFile: (file: File) => void
 }
 
@@ -212,10 +212,12 @@ export function createPage({ api, fetch, keeper, shell, trusted, now }: PagePart
   }
 
   return {
-    start(envelope) {
-      known.envelope = envelope
-      if (envelope === null) askFile()
-      else run(open)
+    start(link) {
+      if (link.kind === 'message') {
+        known.envelope = link.envelope
+        run(open)
+      } else if (link.kind === 'none') askFile()
+      else askFile('This link is not whole. Please copy all of it from the mail, or choose the file.')
     },
     takeFile,
   }

@@ -88,7 +88,7 @@ t.test('every failure is a problem with a stable code, and echoes nothing that w
 
 t.test('an address that cannot be read is a problem too, and is not repeated', async (t) => {
   const house = await openHouse(t)
-  for (const path of ['/m/SECRETVALUE%zz', `/m/SECRETVALUE${'A'.repeat(200)}`, '/SECRETVALUE%']) {
+  for (const path of ['/m/SECRETVALUE%zz', `/assets/SECRETVALUE${'A'.repeat(200)}`, '/SECRETVALUE%']) {
     const response = await fetch(`${house.base}${path}`)
     t.equal(response.status, 404, path)
     t.match(response.headers.get('content-type'), /^application\/problem\+json/)
@@ -191,7 +191,7 @@ t.test('the page is the same for every link, touches no store, and comes with it
   })
   const id = 'A'.repeat(22)
   const bodies = new Set<string>()
-  for (const url of ['/', '/open', `/m/${id}`, '/m/garbage', `/m/${id}?utm=1`]) {
+  for (const url of ['/', '/open', '/m', '/m/', `/m/${id}`, `/m/${id}/`, '/m/garbage', `/m/${id}?utm=1`]) {
     for (const method of ['GET', 'HEAD'] as const) {
       const response = await app.inject({ method, url })
       t.equal(response.statusCode, 200, `${method} ${url}`)
@@ -225,6 +225,8 @@ t.test('the page is the same for every link, touches no store, and comes with it
   const own = await app.inject({ url: `/m/${id}`, headers: { host: 'mail.acme.example' } })
   t.equal(own.statusCode, 307, 'an organization’s own host leads to the one origin')
   t.equal(own.headers.location, `${house.origin}/m/${id}`)
+  const longer = await app.inject({ url: `/m/${id}%3E`, headers: { host: 'mail.acme.example' } })
+  t.equal(longer.headers.location, `${house.origin}/m/${id}`, 'of a link that a mail program made longer')
   const other = await app.inject({ url: `/m/${id}`, headers: { host: 'evil.example.net' } })
   t.equal(other.statusCode, 200, 'and no other host leads anywhere')
 })

@@ -114,6 +114,20 @@ t.test('where browser or network fail, the page says what to do', { skip: noBrow
     await page.getByText('The rent is 940').waitFor()
   })
 
+  t.test('a link that a mail program made longer still works, and one that was cut says so', async (t) => {
+    const { page, context } = await openPage(browser)
+    t.teardown(() => context.close())
+    const { link } = await stage.seal(plain)
+    for (const tail of ['.', ')', '%3E', '/', '&data=05%7C01']) {
+      await page.goto(link + tail)
+      await page.getByLabel('Your e-mail address').waitFor()
+    }
+    for (const cut of [link.slice(0, -1), `${stage.origin}/m/`, `${stage.origin}/m`]) {
+      await page.goto(cut)
+      await page.getByText('This link is not whole').waitFor()
+    }
+  })
+
   t.test('who asks for a new code too soon is told so, and can still enter the one that came', async (t) => {
     const { page, code } = await asked()
     await page.getByText('No code has come?').click()
