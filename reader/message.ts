@@ -1,5 +1,6 @@
 import PostalMime, { type Address, type Attachment, type Email } from 'postal-mime'
 import { keepAttachments } from './attachment-octets.ts'
+import { mendFlowedText } from './flowed.ts'
 
 /** One part of the text, shown on its own: parts are never joined, so that none can reach into another (EFAIL). */
 export type Section =
@@ -36,6 +37,7 @@ export async function parseMessage(octets: Uint8Array<ArrayBuffer>): Promise<Mes
   try {
     const parser = new PostalMime({ forceRfc822Attachments: true, maxNestingDepth: 64 })
     keepAttachments(parser, octets)
+    mendFlowedText(parser)
     const email = await parser.parse(octets)
     const sealedAgain = sealedAgainBy(email)
     const sections = sealedAgain === null ? sectionsOf(parser, email) : []

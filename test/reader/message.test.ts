@@ -111,6 +111,36 @@ t.test('an attachment has the octets that were attached, whatever carried them',
   t.equal(Buffer.from(whole?.files[0]?.octets ?? []).toString(), '<a>\n</a>\n', 'a message that is the file')
 })
 
+t.test('flowed text is made whole, and no quote runs into another or into the answer', async (t) => {
+  const flowed = async (parameters: string, ...lines: readonly string[]) => {
+    const [section] =
+      (await read(mail(`Content-Type: text/plain; format=flowed${parameters}`, '', ...lines)))?.sections ?? []
+    return section?.kind === 'text' ? section.text.trimEnd() : null
+  }
+  t.equal(
+    await flowed(
+      '',
+      ...[
+        '> > Will you pay? ',
+        '> I agree ',
+        '> to pay. ',
+        'No, I ',
+        'never did.',
+        '',
+        ' > no quote',
+        ' From: x',
+        '-- ',
+        'Anna',
+      ],
+    ),
+    '>> Will you pay? \n> I agree to pay. \nNo, I never did.\n\n> no quote\nFrom: x\n-- \nAnna',
+  )
+  t.equal(
+    await flowed('; delsp=yes', '>> Donau ', '>> dampf ', '> schiff', 'Kapi ', 't\u00e4n'),
+    '>> Donaudampf\n> schiff\nKapit\u00e4n',
+  )
+})
+
 t.test('what is encrypted once more is named', async (t) => {
   const armour = '-----BEGIN PGP MESSAGE-----'
   for (const [expected, ...lines] of [
