@@ -191,8 +191,7 @@ function fileItem({ name, octets }: SavedFile): HTMLElement {
   return h(
     'li',
     {},
-    h('span', { class: 'name' }, name),
-    h('span', { class: 'small' }, sizeInWords(octets.length)),
+    h('div', {}, h('span', { class: 'name' }, name), h('span', { class: 'small block' }, sizeInWords(octets.length))),
     save,
   )
 }

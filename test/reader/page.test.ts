@@ -337,6 +337,35 @@ t.test('the reader page, in a real browser, against the real key server', { skip
       t.ok(reached.includes(name), name)
   })
 
+  t.test('long addresses and text of twice the size stay within a small phone', async (t) => {
+    const person = 'the-whole-department-for-building-permits.second-floor@town-hall.example.org'
+    const { page } = await fresh({ viewport: phone })
+    const inside = async (step: string) => {
+      await page.evaluate(() => document.documentElement.style.setProperty('font-size', '200%'))
+      const out = await page.evaluate(() =>
+        [...document.querySelectorAll('main p, main button, main dd, main h1')]
+          .filter(({ scrollWidth, clientWidth }) => scrollWidth > clientWidth && clientWidth > 0)
+          .concat(
+            [...document.querySelectorAll('main *')].filter((one) => one.getBoundingClientRect().right > innerWidth),
+          )
+          .map((one) => one.outerHTML),
+      )
+      t.same(out, [], step)
+    }
+    await page.goto((await stage.seal(rich, { recipients: [person] })).link)
+    const before = stage.house.mails.length
+    await enterAddress(page, person)
+    const code = await stage.code(before)
+    await page.getByText('No code has come?').click()
+    await inside('code')
+    await enterCode(page, code)
+    await page.locator('article').waitFor()
+    await inside('message')
+    await page.goto((await stage.seal(plain)).link)
+    await page.locator('.refusal').waitFor()
+    await inside('refusal')
+  })
+
   t.test('no step has a fault that axe knows, in light and in dark', async (t) => {
     for (const dark of [false, true]) {
       const { page } = await fresh({ dark, viewport: phone })
