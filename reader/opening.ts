@@ -35,7 +35,7 @@ export async function fetchSealed(
   if (ticket.kind !== 'ok') return refused(ticket)
   const fetched = await fetchCopy(ticket.value.urls, ticket.value.ticket, { fetch, onProgress })
   if (fetched.kind === 'copy') return fetched
-  return { kind: 'refused', refusal: { kind: fetched.kind === 'absent' ? 'no-copy' : 'unreachable' } }
+  return { kind: 'refused', refusal: { kind: fetched.kind === 'absent' ? 'no-copy' : 'copy-unreachable' } }
 }
 
 /**

@@ -5,6 +5,8 @@ import { timeInWords } from './time.ts'
 export type Refusal =
   | { readonly kind: 'problem'; readonly problem: Problem }
   | { readonly kind: 'unreachable' }
+  /** The key server answers, and no store of sealed copies does. */
+  | { readonly kind: 'copy-unreachable' }
   /** The mail carries the envelope, and no store has a copy. */
   | { readonly kind: 'no-copy' }
   /** `what` names the check that failed, for support. */
@@ -34,6 +36,15 @@ export function refusalInWords(refusal: Refusal, address: string | null): Words 
           'Perhaps your connection is down, or the server is resting for a moment. Nothing was used up: your code and your message are as they were.',
         ],
         ['try-again'],
+      )
+    case 'copy-unreachable':
+      return words(
+        'We cannot fetch the message',
+        [
+          'Perhaps your connection is down, or the place where it is kept does not answer. Nothing was used up. Please try again in a minute.',
+          'If the file protected-message.sealpost is attached to the mail you received, you can open the message from that file at once.',
+        ],
+        ['try-again', 'choose-file'],
       )
     case 'no-copy':
       return words(

@@ -189,6 +189,21 @@ t.test('the reader page, in a real browser, against the real key server', { skip
     await page.getByText('The rent is 940').waitFor()
   })
 
+  t.test('while no store of sealed copies can be reached, the attached file still opens', async (t) => {
+    const page = await beaPage()
+    const { link, octets } = await stage.seal(plain)
+    await page.route(`${stage.copiesOrigin}/**`, (route) => route.abort())
+    await page.goto(link)
+    t.equal(await titleOf(page), 'We cannot fetch the message')
+    const [chooser] = await Promise.all([
+      page.waitForEvent('filechooser'),
+      page.getByRole('button', { name: 'Choose the file' }).click(),
+    ])
+    await chooser.setFiles({ name: 'protected-message (1).txt', mimeType: 'text/plain', buffer: Buffer.from(octets) })
+    await page.getByText('The rent is 940').waitFor()
+    await page.unroute(`${stage.copiesOrigin}/**`)
+  })
+
   t.test('a copy that was altered is not shown, and a whole one at the next try is', async (t) => {
     const page = await beaPage()
     const { id, octets, link } = await stage.seal(plain)
