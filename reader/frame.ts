@@ -1,3 +1,4 @@
+import { h } from './element.ts'
 import type { CleanHtml } from './html.ts'
 import type { Trusted } from './trusted.ts'
 
@@ -12,20 +13,50 @@ const HEAD = [
   '<body style="margin:0;padding:20px;background:#fff;color:#1b1f1e;overflow-wrap:anywhere;font:16px/1.55 system-ui,sans-serif">',
 ].join('')
 
+/** Of a frame on the papers of the world, CSS pixels. Text is higher on the narrow one, pictures on the wide one. */
+const PAPER_WIDTHS = ['540', '680']
+
+export type MessageFrame = {
+  readonly frame: HTMLIFrameElement
+  /** Finds out how high the frame is on paper, as soon as it stands in the page. */
+  readonly gauge: HTMLElement
+}
+
 /**
  * A frame that shows one cleaned part: a document of its own with an opaque origin, no script, no form, no network. A link may open a new tab,
  * which is then an ordinary one.
  */
-export function createMessageFrame({ html }: CleanHtml, title: string, trusted: Trusted): HTMLIFrameElement {
+export function createMessageFrame({ html }: CleanHtml, title: string, trusted: Trusted): MessageFrame {
   const frame = document.createElement('iframe')
   frame.setAttribute('sandbox', 'allow-popups allow-popups-to-escape-sandbox')
   frame.referrerPolicy = 'no-referrer'
   frame.title = title
   frame.className = 'paper'
-  frame.style.height = `${estimateHeight(html)}px`
+  frame.style.setProperty('--seen', `${estimateHeight(html)}px`)
   // The policy's answer is a TrustedHTML where the browser knows such, which the DOM's types do not.
-  frame.srcdoc = trusted.createHTML(`${HEAD}${html}</body></html>`)
-  return frame
+  const source = trusted.createHTML(`${HEAD}${html}</body></html>`)
+  frame.srcdoc = source
+  return { frame, gauge: createGauge(frame, source) }
+}
+
+/**
+ * On paper a frame shows no more than its height, and what a sandboxed document of another origin needs cannot be known. So it is laid out
+ * once more, unseen, where the page may measure it: in a sandbox without scripts, under the same policies. Gone as soon as it is measured.
+ */
+function createGauge(frame: HTMLElement, source: string): HTMLElement {
+  const gauge = h('div', { class: 'gauge', 'aria-hidden': 'true', inert: '' })
+  const twin = h('iframe', { sandbox: 'allow-same-origin', referrerpolicy: 'no-referrer', tabindex: '-1' })
+  twin.srcdoc = source
+  twin.addEventListener('load', () => {
+    const heights = PAPER_WIDTHS.map((width) => {
+      twin.width = width
+      return twin.contentDocument?.documentElement.scrollHeight ?? 0
+    })
+    frame.style.setProperty('--whole', `${Math.max(...heights)}px`)
+    gauge.remove()
+  })
+  gauge.attachShadow({ mode: 'closed' }).append(twin)
+  return gauge
 }
 
 /**

@@ -148,7 +148,7 @@ function sectionView(section: Section, index: number, { message, trusted }: Lett
   if (section.kind === 'text') return h('div', { class: 'text', dir: 'auto' }, linkedText(section.text.trimEnd()))
   const clean = cleanHtml(section.html, message?.images ?? new Map())
   const title = index === 0 ? 'Text of the message' : `Text of the message, part ${index + 1}`
-  const frame = createMessageFrame(clean, title, trusted)
+  const { frame, gauge } = createMessageFrame(clean, title, trusted)
   const { remoteImages } = clean
   const pictures = remoteImages === 1 ? 'A picture' : `${remoteImages} pictures`
   return h(
@@ -162,6 +162,7 @@ function sectionView(section: Section, index: number, { message, trusted }: Lett
           `${pictures} would have to be fetched from the internet, which would tell others that you read this. Not shown.`,
         ),
     frame,
+    gauge,
     section.text === null ? null : plainToggle(frame, section.text),
   )
 }

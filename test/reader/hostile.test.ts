@@ -150,7 +150,7 @@ t.test('a hostile message, in a real browser', { skip: noBrowser }, async (t) =>
     t.equal(await page.locator('.text a').getAttribute('href'), 'http://example.org/')
   })
 
-  t.test('even uncleaned, the frame alone lets no script run and nothing out', async (t) => {
+  t.test('even uncleaned, the frame and its gauge alone let no script run and nothing out', async (t) => {
     requests.length = 0
     const script = await frameBundle(hostileHtml(canary.origin))
     const headers = { 'Content-Security-Policy': contentSecurityPolicy([]), 'Content-Type': 'text/html' }
@@ -177,13 +177,14 @@ function framesOf(page: Page): Frame[] {
   return page.frames().filter((frame) => frame !== page.mainFrame())
 }
 
-/** A script that shows HTML in the message's frame without cleaning it. */
+/** A script that shows and measures HTML in the message's frames without cleaning it. */
 async function frameBundle(html: string): Promise<string> {
   const contents = `
     import { createMessageFrame } from './frame.ts'
     import { createTrusted } from './trusted.ts'
     const html = ${JSON.stringify(html).replaceAll('</script', '<\\/script')}
-    document.body.append(createMessageFrame({ html, remoteImages: 0 }, 'Message', createTrusted()))`
+    const { frame, gauge } = createMessageFrame({ html, remoteImages: 0 }, 'Message', createTrusted())
+    document.body.append(frame, gauge)`
   const resolveDir = fileURLToPath(new URL('../../reader', import.meta.url))
   const { outputFiles } = await build({
     stdin: { contents, resolveDir, loader: 'ts' },

@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises'
 import { AxeBuilder } from '@axe-core/playwright'
 import type { Locator, Page } from 'playwright-core'
 import t from 'tap'
-import { enterAddress, enterCode, launchBrowser, noBrowser, openPage, phone } from './browser.ts'
+import { desktop, enterAddress, enterCode, launchBrowser, noBrowser, openPage, phone } from './browser.ts'
 import { mail, plain, rich } from './mails.ts'
 import { openStage } from './stage.ts'
 
@@ -261,6 +261,31 @@ t.test('the reader page, in a real browser, against the real key server', { skip
     await page.getByRole('button', { name: 'Show as plain text' }).click()
     t.equal(await page.locator('iframe').isVisible(), false)
     t.ok(await page.getByText('The contract is attached.').isVisible())
+  })
+
+  t.test('on paper a formatted message is there to its last line', async (t) => {
+    const page = await beaPage()
+    const parts = [
+      Array.from({ length: 120 }, (_, i) => `<p>Clause ${i} ${'of the contract '.repeat(12)}</p>`).join(''),
+      `<table width="600"><tr>${`<td style="font-size:20px">${'a narrow column '.repeat(200)}</td>`.repeat(3)}</tr></table>`,
+      `<pre>${Array.from({ length: 300 }, (_, i) => `line ${i}`).join('\n')}</pre>`,
+    ]
+    for (const part of parts) {
+      await page.goto((await stage.seal(mail('Content-Type: text/html', '', part, '<p>The end.</p>'))).link)
+      await page.locator('article').waitFor()
+      await page.locator('.gauge').waitFor({ state: 'detached' })
+      await page.setViewportSize({ width: 718, height: 1000 })
+      await page.emulateMedia({ media: 'print' })
+      const end = page.frameLocator('iframe').getByText('The end.')
+      const { bottom, height } = await end.evaluate((one) => ({
+        bottom: one.getBoundingClientRect().bottom,
+        height: innerHeight,
+      }))
+      t.ok(bottom <= height, `ends at ${bottom} of ${height}`)
+      t.ok(height < bottom * 1.4 + 100, 'with few empty pages behind it')
+      await page.emulateMedia({ media: 'screen' })
+      await page.setViewportSize(desktop)
+    }
   })
 
   t.test('text runs in its own direction, and stands on the ground that it was written for', async (t) => {
