@@ -76,10 +76,11 @@ export function createResolver({ servers, validating, timeoutMs = 2_500 }: Resol
       const four = look(host, 'A', (answer) => (answer.type === 'A' ? answer.data : null))
       const six = look(host, 'AAAA', (answer) => (answer.type === 'AAAA' ? answer.data : null))
       const [a, aaaa] = await Promise.allSettled([four, six])
-      // Where answers are validated, one that fails may be an attack; elsewhere it is one of the many servers that know no AAAA.
-      const other = a.status === 'fulfilled' ? aaaa : a
-      if (other.status === 'rejected' && (validating || a.status === aaaa.status)) throw other.reason
       const found = [a, aaaa].flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []))
+      const failed = [a, aaaa].find((one) => one.status === 'rejected')
+      // Where answers are validated, one that fails may be an attack; elsewhere it is one of the many servers that know no AAAA. Without
+      // any address it says nothing.
+      if (failed !== undefined && (validating || !found.some(({ values }) => values.length > 0))) throw failed.reason
       return {
         values: found.flatMap(({ values }) => values),
         exists: found.some(({ exists }) => exists),

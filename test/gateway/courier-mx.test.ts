@@ -151,6 +151,15 @@ t.test('while DNS does not answer, mail waits', async (t) => {
   t.match((await courier.deliver(deliveryOf([bo]))).results, [{ outcome: 'deferred', enhanced: '4.4.3' }])
 })
 
+t.test('a domain without MX whose address DNS does not tell just now is not given up', async (t) => {
+  const { courier, dns } = await open(t, { zone: { 'example.org A': ['127.0.0.2'] }, servers: { '127.0.0.2': {} } })
+  dns.broken.add('example.org A')
+  t.match((await courier.deliver(deliveryOf([bo]))).results, [{ outcome: 'deferred', enhanced: '4.4.3' }])
+  dns.broken.clear()
+  dns.broken.add('example.org AAAA')
+  t.match((await courier.deliver(deliveryOf([bo]))).results, [{ outcome: 'sent' }], 'nobody needs an AAAA')
+})
+
 t.test("a stranger's DNS does not lead us to this machine", async (t) => {
   const zone = {
     'example.org MX': ['10 mx.example.org'],

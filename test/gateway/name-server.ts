@@ -26,7 +26,7 @@ export type NameServer = {
   readonly zone: Zone
   /** Ends of names whose answers are said to be validated. */
   readonly signed: Set<string>
-  /** Names that are answered SERVFAIL. */
+  /** Names, or a name with its type such as `example.org A`, that are answered SERVFAIL. */
   readonly broken: Set<string>
   /** Names whose answers do not fit UDP. */
   readonly large: Set<string>
@@ -64,7 +64,8 @@ export async function startNameServer(t: Test, zone: Zone = {}): Promise<NameSer
     const names = [question.name, ...answers.map(({ name }) => name)]
     const secure = names.every((name) => [...known.signed].some((suffix) => name.endsWith(suffix)))
     const cut = !whole && known.large.has(question.name)
-    const rcode = known.broken.has(question.name) ? 2 : exists ? 0 : 3
+    const broken = known.broken.has(question.name) || known.broken.has(`${question.name} ${question.type}`)
+    const rcode = broken ? 2 : exists ? 0 : 3
     return {
       ...{ type: 'response', id, questions: [question], answers: cut || rcode !== 0 ? [] : answers },
       flags: rcode | (secure ? AUTHENTIC_DATA : 0) | (cut ? TRUNCATED_RESPONSE : 0),
