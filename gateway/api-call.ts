@@ -8,11 +8,14 @@ export type ApiReply = {
   readonly body: unknown
 }
 
-/** `lost`: the request may or may not have been heard. `undone`: surely nothing came of it; why, in words and by RFC 3463. */
+/**
+ * `lost`: the request may or may not have been heard. `undone`: surely nothing came of it; why, in words and by RFC 3463, and whether it is that the
+ * provider has no such mailbox.
+ */
 export type Called =
   | { readonly kind: 'reply'; readonly reply: ApiReply }
   | { readonly kind: 'lost'; readonly reason: string }
-  | { readonly kind: 'undone'; readonly reason: string; readonly enhanced: string }
+  | { readonly kind: 'undone'; readonly reason: string; readonly enhanced: string; readonly noMailbox?: boolean }
 
 export type CallOptions = {
   readonly tokens: TokenSource
@@ -49,7 +52,9 @@ export async function call(
     try {
       token = await tokens.token(mailbox, signal)
     } catch (error) {
-      if (error instanceof TokenFault) return { kind: 'undone', reason: error.message, enhanced: '4.7.0' }
+      if (error instanceof TokenFault) {
+        return { kind: 'undone', reason: error.message, enhanced: '4.7.0', noMailbox: error.noMailbox }
+      }
       return { kind: 'undone', reason: 'the delivery was given up', enhanced: '4.4.2' }
     }
     let reply: ApiReply

@@ -1,7 +1,7 @@
 import { fields as names } from '../protocol/headers.ts'
 import { parseAddress } from '../protocol/identifiers.ts'
 import { parseAddressList } from './address-list.ts'
-import { type ApiAnswer, deferred, sent, tooLargeHere, unknown } from './api-answer.ts'
+import { type ApiAnswer, deferred, noMailboxHere, sent, tooLargeHere, unknown } from './api-answer.ts'
 import { type ApiReply, at, type Called, pause } from './api-call.ts'
 import type { Courier } from './courier.ts'
 import { type ApiCourierOptions, createHeaderCourier } from './courier-by-header.ts'
@@ -75,7 +75,7 @@ function answerOf(called: Called): ApiAnswer | null {
     case 'lost':
       return null
     case 'undone':
-      return deferred(called.reason, called.enhanced)
+      return called.noMailbox === true ? noMailboxHere : deferred(called.reason, called.enhanced)
   }
 }
 

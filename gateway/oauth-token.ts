@@ -13,6 +13,13 @@ export type TokenSource = {
 /** No token can be had. The message names the cause in words for the log and for replies; it holds no secret. */
 export class TokenFault extends Error {
   override readonly name = 'TokenFault'
+  /** The mailbox is none of the cloud's: not a passing fault, and none of the credentials. */
+  readonly noMailbox: boolean
+
+  constructor(message: string, noMailbox = false) {
+    super(message)
+    this.noMailbox = noMailbox
+  }
 }
 
 export type TokenSourceOptions = {
@@ -31,6 +38,8 @@ type Kept = { readonly token: string; readonly until: number }
 /** Mailboxes whose tokens are kept at the same time. */
 const KEPT = 10_000
 const SHORTEST = 60_000
+/** What Google says with `invalid_grant` and `invalid_request` of a `sub` that is nobody's mailbox: a group, an alias, an account that is gone. */
+const NO_MAILBOX = /^(?:not a valid email|invalid email or user id|invalid impersonation|the account has been deleted)/i
 
 export function createTokenSource(options: TokenSourceOptions): TokenSource {
   const kept = new Map<string, Kept>()
@@ -79,10 +88,11 @@ async function request(
   } catch {
     throw new TokenFault('the token endpoint gave no answer that can be read')
   }
-  const { access_token: token, expires_in: lifetime, error } = body
+  const { access_token: token, expires_in: lifetime, error, error_description: description } = body
   if (!response.ok || typeof token !== 'string' || !/^[\x21-\x7e]+$/.test(token)) {
     const said = typeof error === 'string' && /^[a-z_]{1,40}$/.test(error) ? `: ${error}` : ''
-    throw new TokenFault(`the token endpoint refused (HTTP ${response.status}${said})`)
+    const noMailbox = typeof description === 'string' && NO_MAILBOX.test(description)
+    throw new TokenFault(`the token endpoint refused (HTTP ${response.status}${said})`, noMailbox)
   }
   return { token, lifetime: 1000 * (Number(lifetime) > 0 ? Number(lifetime) : 300) }
 }

@@ -65,6 +65,27 @@ t.test('without a delegation everybody is deferred', async (t) => {
   })
 })
 
+t.test("mail from an address that is nobody's mailbox goes by SMTP, small and large", async (t) => {
+  const { server, deliver } = await open(t)
+  const from = 'office@acme.example'
+  const saying = [
+    { error: 'invalid_grant', error_description: 'Not a valid email.' },
+    { error: 'invalid_grant', error_description: 'Invalid email or User ID' },
+    { error: 'invalid_grant', error_description: 'The account has been deleted' },
+    { error: 'invalid_request', error_description: 'Invalid impersonation &quot;sub&quot; field: office' },
+  ]
+  for (const body of saying) {
+    server.trick(/token/, { status: 400, body })
+    const delivery = deliveryOf(both, { sender: from, mail: mailOf(letter(both, { from })) })
+    t.match(await deliver(delivery), { outcome: 'sent', text: 'by SMTP' }, body.error_description)
+  }
+  server.trick(/token/, { status: 400, body: saying[0] ?? {} })
+  t.match(await deliver(large(6_000_000)), { outcome: 'sent', text: 'by SMTP' })
+  t.equal(server.messages.length, 0)
+  server.trick(/token/, { status: 400, body: { error: 'invalid_grant', error_description: 'Invalid JWT Signature.' } })
+  t.match(await deliver(), { outcome: 'deferred' }, 'what is wrong with the key is nothing of the mailbox')
+})
+
 t.test('a token that ended is fetched anew', async (t) => {
   const { server, deliver } = await open(t)
   await deliver()
