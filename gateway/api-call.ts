@@ -39,7 +39,7 @@ export class SourceFault extends Error {
 
 /**
  * Makes a request: again after a 401 with a new token, once, and again after the time that a throttled reply asks for (RFC 9110 10.2.3; twice
- * as long each time where it names none), as long as the time allows. Nothing else is repeated.
+ * as long each time where it names none to come), as long as the time allows. Nothing else is repeated.
  */
 export async function call(
   options: CallOptions,
@@ -108,12 +108,10 @@ export function at(body: unknown, ...path: readonly string[]): unknown {
 }
 
 function waitOf(reply: ApiReply, attempt: number): number {
-  const asked = reply.headers.get('retry-after')
-  const spread = 1 + Math.random() / 4
-  if (asked === null) return 1000 * 2 ** Math.min(attempt, 5) * spread
-  if (/^\d{1,6}$/.test(asked)) return 1000 * Number(asked)
-  const date = Date.parse(asked)
-  return Number.isNaN(date) ? 1000 * spread : Math.max(0, date - Date.now())
+  const asked = reply.headers.get('retry-after') ?? ''
+  const wait = /^\d{1,6}$/.test(asked) ? 1000 * Number(asked) : Date.parse(asked) - Date.now()
+  // No time, no time that can be read, or one that is over, by a clock that is not ours.
+  return wait > 0 ? wait : 1000 * 2 ** Math.min(attempt, 5) * (1 + Math.random() / 4)
 }
 
 function lossOf(error: unknown, signal: AbortSignal): string {

@@ -174,6 +174,17 @@ t.test('429 is waited out as Retry-After says, within the time that the delivery
   t.match(await deliver(deliveryOf(both, { signal })), { outcome: 'deferred' })
 })
 
+t.test('429 whose Retry-After is over already is not answered by request upon request', async (t) => {
+  const past = new Date(Date.now() - 600_000).toUTCString()
+  for (const over of [past, '0']) {
+    const { server, deliver } = await open(t, { budgetMs: 1_500 })
+    const throttled = { ...fault(429, 'ApplicationThrottled', 'slower'), headers: { 'retry-after': over } }
+    server.trick(/messages$/, ...Array.from({ length: 20 }, () => throttled))
+    t.match(await deliver(), { outcome: 'deferred', enhanced: '4.3.2' }, over)
+    t.equal(server.asked.filter((line) => line.endsWith('/messages')).length, 2, over)
+  }
+})
+
 t.test('no more than four at a time for one mailbox', async (t) => {
   const { server, courier } = await open(t)
   server.delayMs = 20
