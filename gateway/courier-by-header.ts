@@ -38,6 +38,9 @@ export type HeaderCourierParts = {
   send(letter: Letter, signal: AbortSignal, until: number): Promise<ApiAnswer>
 }
 
+/** For a mail that nobody waits for, milliseconds: a large one on a slow line. */
+const PATIENCE = 600_000
+
 /** The courier around an API that takes recipients from the header; everything else goes by `otherwise`. */
 export function createHeaderCourier(options: ApiCourierOptions, parts: HeaderCourierParts): Courier {
   const { otherwise, mailboxes, onWay, budgetMs = 50_000 } = options
@@ -56,7 +59,7 @@ export function createHeaderCourier(options: ApiCourierOptions, parts: HeaderCou
       const until = performance.now() + budgetMs
       const letter = await letterOf(delivery, { mailboxes, size: parts.size })
       if ('because' in letter) return elsewhere(delivery, letter.because)
-      const limit = AbortSignal.timeout(budgetMs)
+      const limit = AbortSignal.timeout(delivery.patient === true ? Math.max(PATIENCE, budgetMs) : budgetMs)
       const signal = delivery.signal === undefined ? limit : AbortSignal.any([delivery.signal, limit])
       const end = await turns.take(letter.mailbox, signal)
       if (end === null) return report(delivery, nextHop, givenUp(letter))

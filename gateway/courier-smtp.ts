@@ -62,7 +62,8 @@ export function createSmtpCourier(options: SmtpCourierOptions): Courier {
       for (let from = 0; from < delivery.recipients.length; from += most) {
         const part = { ...delivery, recipients: delivery.recipients.slice(from, from + most) }
         try {
-          results.push(...(await deliverOnce(pool, part, timeouts, budgetMs)))
+          const pace = part.patient === true ? UNHURRIED : { timeouts, totalMs: budgetMs }
+          results.push(...(await deliverOnce(pool, part, pace, budgetMs)))
         } catch (error) {
           // Only where nobody has the mail yet may the whole be called undelivered.
           if (from === 0) throw error
@@ -73,6 +74,11 @@ export function createSmtpCourier(options: SmtpCourierOptions): Courier {
     },
   }
 }
+
+/** What the steps of a mail may take, and all of them up to the dot; null: as long as it goes on. */
+type Pace = { readonly timeouts: PhaseTimeouts; readonly totalMs: number | null }
+
+const UNHURRIED: Pace = { timeouts: phaseTimeouts(600_000), totalMs: null }
 
 /** Only to hear what the next hop offers; what goes wrong is the next delivery's to tell. */
 async function greet(pool: SmtpPool, waitMs: number, signal: AbortSignal): Promise<void> {
@@ -99,14 +105,14 @@ export function nextHopOf(options: SmtpCourierOptions): NextHop {
 async function deliverOnce(
   pool: SmtpPool,
   delivery: Delivery,
-  timeouts: PhaseTimeouts,
-  budgetMs: number,
+  { timeouts, totalMs }: Pace,
+  waitMs: number,
 ): Promise<readonly RecipientResult[]> {
   if (isGivenUp(delivery)) return deferAll(delivery, 'the delivery was given up')
-  const until = performance.now() + budgetMs
+  const until = totalMs === null ? null : performance.now() + totalMs
   let leased: Leased | null = null
   try {
-    leased = await pool.take(budgetMs)
+    leased = await pool.take(waitMs)
     let end = await withLimits(leased, delivery, timeouts, until)
     if (end.kind === 'lost' && leased.carried > 0 && !isGivenUp(delivery)) {
       const dead = leased
@@ -124,18 +130,16 @@ async function deliverOnce(
   }
 }
 
-/** One transaction, ended when the budget is used up or the caller gives up. */
+/** One transaction, ended when its time is up, if it has one, or the caller gives up. */
 async function withLimits(
   leased: Leased,
   delivery: Delivery,
   timeouts: PhaseTimeouts,
-  until: number,
+  until: number | null,
 ): Promise<TransactionEnd> {
   const { wire } = leased.client
-  const timer = setTimeout(
-    () => wire.destroy('the time for this delivery is up'),
-    Math.max(1, until - performance.now()),
-  )
+  const late = () => wire.destroy('the time for this delivery is up')
+  const timer = until === null ? undefined : setTimeout(late, Math.max(1, until - performance.now()))
   const giveUp = () => wire.destroy('the delivery was given up')
   delivery.signal?.addEventListener('abort', giveUp)
   const { onDot } = delivery

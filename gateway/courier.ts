@@ -43,6 +43,8 @@ export type Delivery = {
    * without one: whoever gives this can wait for it. Said again for each further mail that more recipients need.
    */
   readonly onDot?: () => void
+  /** Nobody waits for it: once the next hop is greeted no budget ends it, only a step that takes longer than RFC 5321 4.5.3.2 grants. */
+  readonly patient?: boolean
 }
 
 /**

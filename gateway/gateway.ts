@@ -78,7 +78,7 @@ export async function startGateway(config: Config, log: Log, now: () => Date = (
       createBreaker({ ...BREAKER, onClosed: () => tracer.apart(() => spool?.wake(id)) }),
     ]),
   )
-  // From confirm to the last outcome a delivery takes no longer than the budget.
+  // From confirm to the last outcome a delivery that a client waits for takes no longer than the budget.
   const leaseSeconds = Math.ceil(config.limits.budgetMs / 1000) + 10
   const keyServer = keepOutcomes(traceKeyServer(createKeyServer(client, tracer), tracer), {
     leaseSeconds,

@@ -98,7 +98,8 @@ async function deliver(
       wishes: wishesOf(entry.wish, recipients),
       ...(entry.tls === undefined ? {} : { tls: entry.tls }),
       signal,
-      // Nobody waits for us: the answer to the dot is worth waiting for.
+      // Nobody waits for us: a line that is slow, and the answer to the dot, are worth waiting for.
+      patient: true,
       onDot: () => undefined,
       again: waiting.some(({ unknown }) => unknown),
     })

@@ -1,5 +1,7 @@
 import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { existsSync } from 'node:fs'
+import { type AddressInfo, createServer } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import type { Delivery, OutgoingMail } from '../../gateway/courier.ts'
@@ -75,6 +77,26 @@ t.test('dots at the beginning of lines come through, whatever the chunks', async
     await courier.deliver(deliveryOf({ mail: mailOf(chunks) }))
     t.equal(hop.contents.at(-1), '..a\r\n...\r\nb.\r\n..\r\n\r\n..\r\n..\r\n.\r\n', `in pieces of ${step}`)
   }
+})
+
+t.test('a mail that nobody waits for may take longer than the budget, while the next hop goes on', async (t) => {
+  const server = createServer((socket) => {
+    const say = (text: string) => setTimeout(() => socket.writable && socket.write(text), 450)
+    socket.on('error', () => socket.destroy())
+    socket.on('data', (octets) => say(`${/^DATA/.test(octets.toString()) ? 354 : 250} go on\r\n`))
+    say('220 slow.example\r\n')
+  }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  const courier = createSmtpCourier({ host: '127.0.0.1', port, helo: 'gw.acme.example', budgetMs: 2_000 })
+  t.teardown(async () => {
+    await courier.close()
+    server.close()
+  })
+  t.match((await courier.deliver(deliveryOf())).results, [
+    { outcome: 'deferred', text: 'the time for this delivery is up' },
+  ])
+  t.match((await courier.deliver(deliveryOf({ patient: true }))).results, [{ outcome: 'sent' }])
 })
 
 t.test('each recipient gets its own result, and the content goes to those accepted', async (t) => {
