@@ -71,8 +71,9 @@ async function finish(
     const called = await mailbox.send(id)
     if (called.kind === 'undone') sending = false
     if (called.kind === 'reply') {
-      if (called.reply.status >= 200 && called.reply.status < 300) return sent(acceptedText(called.reply))
-      if (called.reply.status < 500) {
+      if (called.reply.status === 202) return sent(acceptedText(called.reply))
+      // Any other 2xx is not its own: known of Graph are 200 that came to nothing. The draft says what is true.
+      if (called.reply.status >= 400 && called.reply.status < 500) {
         sending = false
         const refused = graphAnswer(called.reply)
         // The mailbox is there, it made the draft: the draft is what was not found.

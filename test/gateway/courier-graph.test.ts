@@ -202,6 +202,10 @@ t.test('after a lost answer the draft says what became of it', async (t) => {
   t.match(await deliver(), { outcome: 'deferred', text: /withdrawn/ }, 'not carried out')
   server.trick(/send$/, { status: 504, body: 'gateway timeout' })
   t.match(await deliver(), { outcome: 'deferred', text: /withdrawn/ }, 'answered by something in between')
+  for (const status of [200, 204]) {
+    server.trick(/send$/, { status })
+    t.match(await deliver(), { outcome: 'deferred', text: /withdrawn/ }, `${status} is not the answer that a send has`)
+  }
   t.equal(server.messages.length, 1, 'nothing is left that could be sent')
 })
 
