@@ -4,7 +4,7 @@ import { DnsFault } from './dns-exchange.ts'
 import { ended } from './ended.ts'
 import type { Candidate, MxRoutes, Skipped } from './mx-route.ts'
 import { createMxServers } from './mx-servers.ts'
-import { notDelivered, refusedHere } from './recipient-result.ts'
+import { mayHave, notDelivered, refusedHere } from './recipient-result.ts'
 import { createTurns } from './turns.ts'
 import { unstamped } from './unstamped.ts'
 
@@ -132,10 +132,6 @@ export function createMxCourier(parts: MxCourierParts): Courier {
       }
     },
   }
-}
-
-function mayHave({ outcome }: RecipientResult): boolean {
-  return outcome === 'sent' || outcome === 'unknown'
 }
 
 /** Whether only a server whose TLS is verified may have it. */

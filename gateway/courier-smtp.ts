@@ -1,7 +1,7 @@
 import { isAscii as octetsAreAscii } from 'node:buffer'
 import type { Capabilities, Courier, Delivery, OutgoingMail, RecipientResult } from './courier.ts'
 import { ended } from './ended.ts'
-import { notDelivered, refusedHere } from './recipient-result.ts'
+import { mayHave, notDelivered, refusedHere } from './recipient-result.ts'
 import type { SmtpAuth } from './smtp-auth.ts'
 import { GreetingFault, type NextHop, type PhaseTimeouts, phaseTimeouts } from './smtp-client.ts'
 import { isAscii, isPath } from './smtp-path.ts'
@@ -48,7 +48,6 @@ export function createSmtpCourier(options: SmtpCourierOptions): Courier {
       known = client.capabilities
     },
   })
-  const most = options.recipientsPerMail ?? 100
   return {
     capabilities: () => known,
     close: () => pool.close(),
@@ -58,22 +57,30 @@ export function createSmtpCourier(options: SmtpCourierOptions): Courier {
       return new Set(known?.requireTls === true ? domains : [])
     },
     async deliver(delivery) {
-      const results: RecipientResult[] = []
-      for (let from = 0; from < delivery.recipients.length; from += most) {
-        const part = { ...delivery, recipients: delivery.recipients.slice(from, from + most) }
-        try {
-          const pace = part.patient === true ? UNHURRIED : { timeouts, totalMs: budgetMs }
-          results.push(...(await deliverOnce(pool, part, pace, budgetMs)))
-        } catch (error) {
+      const results = new Map<string, RecipientResult>()
+      let most = options.recipientsPerMail ?? 100
+      for (let left = delivery.recipients; left.length > 0; left = left.filter((one) => !results.has(one))) {
+        const part = { ...delivery, recipients: left.slice(0, most) }
+        const pace = part.patient === true ? UNHURRIED : { timeouts, totalMs: budgetMs }
+        const found = await deliverOnce(pool, part, pace, budgetMs).catch((error: unknown) => {
           // Only where nobody has the mail yet may the whole be called undelivered.
-          if (from === 0) throw error
-          results.push(...deferAll(part, 'the mail could not be read to its end', '4.3.0'))
-        }
+          if (![...results.values()].some(mayHave)) throw error
+          return deferAll(part, 'the mail could not be read to its end', '4.3.0')
+        })
+        for (const result of found) results.set(result.recipient, result)
+        if (found.length < part.recipients.length) most = Math.min(most, FEW)
       }
-      return { results, nextHop: options.host }
+      const inOrder = delivery.recipients.map((one) => results.get(one) ?? notDelivered(one, 'it was not offered'))
+      return { results: inOrder, nextHop: options.host }
     },
   }
 }
+
+/**
+ * Recipients of a mail, once a next hop has hung up on us for those whom it refused: Postfix as it comes slows down after ten refusals without a mail
+ * in between, and goes after twenty.
+ */
+const FEW = 10
 
 /** What the steps of a mail may take, and all of them up to the dot; null: as long as it goes on. */
 type Pace = { readonly timeouts: PhaseTimeouts; readonly totalMs: number | null }
@@ -102,6 +109,7 @@ export function nextHopOf(options: SmtpCourierOptions): NextHop {
   }
 }
 
+/** Everybody's result; or, where the connection ended in the middle of them, only of those who were refused till then. */
 async function deliverOnce(
   pool: SmtpPool,
   delivery: Delivery,
@@ -114,14 +122,15 @@ async function deliverOnce(
   try {
     leased = await pool.take(waitMs)
     let end = await withLimits(leased, delivery, timeouts, until)
-    if (end.kind === 'lost' && leased.carried > 0 && !isGivenUp(delivery)) {
+    if (end.kind === 'lost' && end.settled.length === 0 && leased.carried > 0 && !isGivenUp(delivery)) {
       const dead = leased
       leased = null
       leased = await pool.replace(dead)
       end = await withLimits(leased, delivery, timeouts, until)
     }
     pool.give(leased, end.kind === 'lost' ? 'finished' : end.next)
-    return end.kind === 'lost' ? deferAll(delivery, end.reason) : end.results
+    if (end.kind === 'done') return end.results
+    return end.settled.length === 0 ? deferAll(delivery, end.reason) : end.settled
   } catch (error) {
     if (leased !== null) pool.give(leased, 'finished')
     if (error instanceof GreetingFault) return greetingResults(delivery, error)

@@ -8,6 +8,11 @@ export function resultOf(recipient: string, reply: Reply): RecipientResult {
   return { recipient, outcome, code: reply.code, enhanced, text: reply.text, remote: true }
 }
 
+/** Whether the mail may have reached that recipient. */
+export function mayHave({ outcome }: RecipientResult): boolean {
+  return outcome === 'sent' || outcome === 'unknown'
+}
+
 /** Surely not delivered, may be tried again. The words are ours. */
 export function notDelivered(recipient: string, text: string, enhanced = '4.4.2'): RecipientResult {
   return { recipient, outcome: 'deferred', code: 421, enhanced, text: printable(text), remote: false }

@@ -11,7 +11,7 @@ import { type Wire, WireFault } from './smtp-wire.ts'
 
 /**
  * One mail over one connection. `lost`: the connection ended before the content began, so that nothing was delivered and a kept connection
- * may be replaced by a fresh one. `next`: what the connection is good for afterwards.
+ * may be replaced by a fresh one; `settled` are those who were refused before it ended. `next`: what the connection is good for afterwards.
  */
 export type TransactionEnd =
   | {
@@ -19,7 +19,7 @@ export type TransactionEnd =
       readonly results: readonly RecipientResult[]
       readonly next: 'clean' | 'reset-first' | 'finished'
     }
-  | { readonly kind: 'lost'; readonly reason: string }
+  | { readonly kind: 'lost'; readonly reason: string; readonly settled: readonly RecipientResult[] }
 
 /** For the answer to the dot where somebody waits for it: RFC 5321 4.5.3.2.6, milliseconds. */
 const LONGEST_WAIT = 600_000
@@ -45,7 +45,11 @@ export async function transact(open: Open, delivery: Delivery, resetFirst: boole
     if (go) go = await sayData(open, delivery, results)
     else await dropData(open)
   } catch (error) {
-    if (error instanceof WireFault) return { kind: 'lost', reason: error.message }
+    if (error instanceof WireFault) {
+      // Out of turn, an answer may have been to another than we took it for.
+      const settled = error instanceof StrayFault ? [] : results.filter((result) => result !== null)
+      return { kind: 'lost', reason: error.message, settled }
+    }
     throw error
   }
   if (!go) return done(wire, results, delivery, 'reset-first')
@@ -219,9 +223,11 @@ async function accept(wire: Wire, timeoutMs: number): Promise<Reply> {
   return reply
 }
 
+class StrayFault extends WireFault {}
+
 function stray(wire: Wire): WireFault {
   wire.destroy('the next hop answered out of turn')
-  return new WireFault('the next hop answered out of turn')
+  return new StrayFault('the next hop answered out of turn')
 }
 
 function done(wire: Wire, results: Results, delivery: Delivery, next: 'clean' | 'reset-first'): TransactionEnd {

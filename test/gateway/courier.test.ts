@@ -79,6 +79,50 @@ t.test('dots at the beginning of lines come through, whatever the chunks', async
   }
 })
 
+t.test('a next hop that hangs up for the many whom it refused takes the rest on another connection', async (t) => {
+  const refused = new Map<number, number>()
+  for (const ehlo of [['PIPELINING'], []]) {
+    refused.clear()
+    const { hop, courier } = await hopAndCourier(t, {
+      ehlo: ['SIZE', ...ehlo],
+      answer(command, connection, socket) {
+        if (!command.startsWith('RCPT TO:<bad')) return undefined
+        const count = (refused.get(connection) ?? 0) + 1
+        refused.set(connection, count)
+        if (count <= 5) return '550 5.1.1 nobody\r\n'
+        setImmediate(() => socket.destroy())
+        return '421 4.7.0 too many errors\r\n'
+      },
+    })
+    const recipients = Array.from({ length: 30 }, (_, i) => `${i % 2 === 0 ? 'bad' : 'good'}${i}@example.org`)
+    const { results } = await courier.deliver(deliveryOf({ recipients }))
+    t.same(
+      results.map(({ recipient, outcome, code }) => [recipient, outcome, code]),
+      recipients.map((one) => (one.startsWith('bad') ? [one, 'failed', 550] : [one, 'sent', 250])),
+    )
+    t.ok(hop.contents.length <= 5, 'in a few mails')
+  }
+})
+
+t.test(
+  'Postfix, which hangs up after twenty unknown users, gets the mail for the others',
+  { skip: postfixAbsent() },
+  async (t) => {
+    const of = (who: string) => Array.from({ length: 25 }, (_, i) => `${who}${i}@example.org`)
+    const refuse = Object.fromEntries(of('bad').map((one) => [one, '550 5.1.1 no such user']))
+    const postfix = await startPostfix({ refuse, extra: { smtpd_error_sleep_time: '0' } })
+    const courier = createSmtpCourier({ host: '127.0.0.1', port: postfix.port, helo: 'gw.acme.example' })
+    try {
+      const { results } = await courier.deliver(deliveryOf({ recipients: [...of('bad'), ...of('good')] }))
+      const outcomes = results.map(({ outcome }) => outcome)
+      t.same(outcomes, [...of('bad').map(() => 'failed'), ...of('good').map(() => 'sent')])
+    } finally {
+      await courier.close()
+      await postfix.stop()
+    }
+  },
+)
+
 t.test('a mail that nobody waits for may take longer than the budget, while the next hop goes on', async (t) => {
   const server = createServer((socket) => {
     const say = (text: string) => setTimeout(() => socket.writable && socket.write(text), 450)
