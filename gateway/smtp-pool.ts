@@ -1,3 +1,4 @@
+import { createSignInPause } from './sign-in-pause.ts'
 import { type NextHop, openSmtpClient, type PhaseTimeouts, type SmtpClient } from './smtp-client.ts'
 import { WireFault } from './smtp-wire.ts'
 
@@ -39,6 +40,7 @@ type Idle = { readonly leased: Leased; readonly timer: NodeJS.Timeout }
 type Turn = (leased: Leased | null) => void
 
 export function createSmtpPool(parts: SmtpPoolParts): SmtpPool {
+  const signIns = createSignInPause()
   const idle: Idle[] = []
   const queue: Turn[] = []
   let open = 0
@@ -46,10 +48,14 @@ export function createSmtpPool(parts: SmtpPoolParts): SmtpPool {
 
   const open1 = async (): Promise<Leased> => {
     try {
+      const refused = signIns.fault()
+      if (refused !== null) throw refused
       const client = await openSmtpClient(parts.hop, parts.timeouts)
+      signIns.ended(null)
       parts.onGreeted(client)
       return { client, carried: 0, resetFirst: false }
     } catch (error) {
+      signIns.ended(error)
       leave()
       throw error
     }

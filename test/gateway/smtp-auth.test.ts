@@ -1,8 +1,11 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { createSmtpCourier } from '../../gateway/courier-smtp.ts'
 import { createClientCredentialsTokens } from '../../gateway/oauth-client-credentials.ts'
 import { createServiceAccountTokens } from '../../gateway/oauth-service-account.ts'
 import type { TokenSource } from '../../gateway/oauth-token.ts'
+import { createSignInPause } from '../../gateway/sign-in-pause.ts'
+import { GreetingFault } from '../../gateway/smtp-client.ts'
 import { makeCertificate } from './certificate.ts'
 import { startCloudEdge } from './cloud-edge.ts'
 import { deliveryOf } from './courier-contract.ts'
@@ -89,6 +92,48 @@ t.test('a token that is refused is replaced once; then mail is put off', async (
   const result = await never.deliver()
   t.match(result, { outcome: 'deferred', enhanced: '4.7.8' })
   t.notMatch(JSON.stringify(result), /withdrawn/)
+})
+
+t.test('a sign-in that is refused is not tried again with every mail', async (t) => {
+  let right = false
+  const { asked, deliver } = await open(t, giving('token-1'), () => right)
+  for (let mails = 0; mails < 5; mails++)
+    t.match(await deliver(), { outcome: 'deferred', code: 421, enhanced: '4.7.8' })
+  t.equal(asked.length, 2, 'once, and once with another token')
+  right = true
+  await sleep(1_050)
+  t.match(await deliver(), { outcome: 'sent' }, 'but after a while')
+})
+
+t.test('the pause after a refused sign-in grows, to a minute, and ends with the first that is taken', (t) => {
+  let now = 0
+  const pause = createSignInPause(() => now)
+  const reply = { code: 535, enhanced: '5.7.8', text: 'no', lines: [] }
+  const refusal = () => new GreetingFault('4.7.8', 'refused', reply)
+  const pauses: number[] = []
+  for (let tries = 0; tries < 9; tries++) {
+    pause.ended(refusal())
+    pause.ended(refusal())
+    const from = now
+    while (pause.fault() !== null) now += 500
+    pauses.push(now - from)
+  }
+  t.same(
+    pauses,
+    [1, 2, 4, 8, 16, 32, 60, 60, 60].map((seconds) => seconds * 1_000),
+    'of two at once one counts',
+  )
+  pause.ended(refusal())
+  pause.ended(null)
+  t.equal(pause.fault(), null)
+  for (const passing of [
+    new GreetingFault('4.7.8', 'later', { ...reply, code: 454 }),
+    new GreetingFault('4.3.2', 'no', reply),
+  ]) {
+    pause.ended(passing)
+    t.equal(pause.fault(), null, 'what is not about the sign-in makes no pause')
+  }
+  t.end()
 })
 
 t.test('a next hop without XOAUTH2 is sent no token, and without a token nothing is tried', async (t) => {
