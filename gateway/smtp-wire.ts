@@ -46,8 +46,14 @@ async function tls(socket: Socket, host: string, policy: TlsPolicy, timeoutMs: n
   try {
     return await startTls(socket, host, policy, timeoutMs)
   } catch (error) {
-    throw new WireFault(`TLS with the next hop failed: ${error instanceof Error ? error.message : 'no reason given'}`)
+    throw new WireFault(`TLS with the next hop failed: ${reasonOf(error)}`)
   }
+}
+
+/** OpenSSL's own words stand in `reason`; its messages name addresses in memory and lines of its source. */
+function reasonOf(error: unknown): string {
+  if (!(error instanceof Error)) return 'no reason given'
+  return 'reason' in error && typeof error.reason === 'string' ? error.reason : error.message
 }
 
 function openSocket({ host, address, port }: Place, timeoutMs: number): Promise<Socket> {

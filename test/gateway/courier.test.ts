@@ -466,6 +466,25 @@ t.test('nothing leaves in clear where TLS is required and not offered, or refuse
   t.equal(defaultTlsPolicy('127.0.0.1').mode, 'opportunistic')
 })
 
+t.test('why TLS failed is said in words, without what only OpenSSL knows of itself', async (t) => {
+  const { courier } = await hopAndCourier(
+    t,
+    {
+      ehlo: ['STARTTLS'],
+      answer(command, _, socket) {
+        if (command !== 'STARTTLS') return undefined
+        // A fatal alert, as of a server that shares no version of TLS with us.
+        setTimeout(() => socket.write(Buffer.from([21, 3, 3, 0, 2, 2, 70])), 50)
+        return '220 go on\r\n'
+      },
+    },
+    { tls: { mode: 'encrypt' } },
+  )
+  t.match((await courier.deliver(deliveryOf())).results, [
+    { outcome: 'deferred', text: /^TLS with the next hop failed: [a-z0-9/ ]*alert protocol version$/ },
+  ])
+})
+
 t.test('what is said in clear behind the answer to STARTTLS ends the connection', async (t) => {
   const { hop, courier } = await hopAndCourier(
     t,
