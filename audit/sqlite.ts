@@ -19,6 +19,7 @@ export type LogDatabase = {
 export function openLogDatabase(file: string): LogDatabase {
   const db = openCopy(file)
   try {
+    requireTables(file, db)
     const logs = logNames(db).map((log) => sourceOf(db, log))
     return { logs, close: () => db.close() }
   } catch (error) {
@@ -59,6 +60,21 @@ function copyStill(file: string, copy: string): void {
     if (before.mtimeNs === after.mtimeNs && before.size === after.size) return
   }
   throw new UnreadableError(`${file} is being written to all the time: stop the key server, or give a backup of it`)
+}
+
+/** What only bears a table's name may make rows without end as it is read, or other rows each time: nothing is kept in it. */
+function requireTables(file: string, db: Database.Database): void {
+  const made = db
+    .prepare<[], string>(
+      `select name from pragma_table_list as made where name in ('log_key', 'log_leaf', 'log_checkpoint')
+         and (type <> 'table' or exists (select 1 from pragma_table_xinfo(made.name) where hidden <> 0))`,
+    )
+    .pluck()
+    .get()
+  if (made !== undefined)
+    throw new UnreadableError(
+      `${file}: ${made} is no table that keeps what was written into it: nothing here can be believed`,
+    )
 }
 
 /** By a loose scan: one probe of the index for each log, however long it is. */

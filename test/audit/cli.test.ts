@@ -174,6 +174,22 @@ t.test('checkpoint prints the latest, to be kept elsewhere', async (t) => {
   t.match(out, /^mail\.acme\.example\/log\/acme\.example\n600\n/)
 })
 
+t.test('a log that is made up as it is read, perhaps without end, is not read', async (t) => {
+  const views = {
+    counted: `create view log_leaf as with recursive n(i) as (select 0 union all select i + 1 from n)
+      select 'acme.example' as log, i as idx, x'00' as hash, x'00' as record, null as side from n limit 5000`,
+    generated: `create table log_leaf (log text, idx integer, record blob as (zeroblob(9)), hash blob, side blob)`,
+  }
+  for (const [what, made] of Object.entries(views)) {
+    const file = place()
+    const others = 'create table log_key (log, verifier); create table log_checkpoint (log, size, note, frontier);'
+    new Database(file).exec(`${others} ${made}`).close()
+    const { exit, err } = await run('verify', file)
+    t.equal(exit, 2, what)
+    t.match(err, /log_leaf is no table that keeps what was written/, what)
+  }
+})
+
 t.test('what cannot be read, or was asked wrongly, is status 2 and a sentence', async (t) => {
   const chest = filled(t)
   const [text, empty] = [place(), place()]
