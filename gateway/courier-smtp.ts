@@ -120,12 +120,12 @@ async function deliverOnce(
   const until = totalMs === null ? null : performance.now() + totalMs
   let leased: Leased | null = null
   try {
-    leased = await pool.take(waitMs)
+    leased = await unlessGivenUp(pool, pool.take(waitMs), delivery.signal)
     let end = await withLimits(leased, delivery, timeouts, until)
     if (end.kind === 'lost' && end.settled.length === 0 && leased.carried > 0 && !isGivenUp(delivery)) {
       const dead = leased
       leased = null
-      leased = await pool.replace(dead)
+      leased = await unlessGivenUp(pool, pool.replace(dead), delivery.signal)
       end = await withLimits(leased, delivery, timeouts, until)
     }
     pool.give(leased, end.kind === 'lost' ? 'finished' : end.next)
@@ -137,6 +137,22 @@ async function deliverOnce(
     if (error instanceof WireFault) return deferAll(delivery, error.message, '4.4.1')
     throw error
   }
+}
+
+/** The connection, unless the wait for it is given up: then it is the next one's, whenever it comes. */
+function unlessGivenUp(pool: SmtpPool, coming: Promise<Leased>, signal: AbortSignal | undefined): Promise<Leased> {
+  if (signal === undefined) return coming
+  return new Promise((resolve, reject) => {
+    const giveUp = () => {
+      reject(new WireFault('the delivery was given up'))
+      coming.then(
+        (leased) => pool.give(leased, leased.resetFirst ? 'reset-first' : 'clean'),
+        () => undefined,
+      )
+    }
+    signal.addEventListener('abort', giveUp, { once: true })
+    coming.then(resolve, reject).finally(() => signal.removeEventListener('abort', giveUp))
+  })
 }
 
 /** One transaction, ended when its time is up, if it has one, or the caller gives up. */

@@ -312,6 +312,24 @@ t.test('whoever waits can give up: deferred before the content, unknown after', 
   t.match((await late.courier.deliver(deliveryOf({ signal: AbortSignal.abort() }))).results, [{ outcome: 'deferred' }])
 })
 
+t.test('whoever gives up while every connection is busy, or greets slowly, has not sent anything', async (t) => {
+  const slow: Script['answer'] = (command, connection, socket) => {
+    if (connection > 1 || !command.startsWith('EHLO')) return undefined
+    setTimeout(() => socket.write('250 hop.example\r\n'), 600)
+    return ''
+  }
+  const { hop, courier } = await hopAndCourier(t, { answer: slow }, { connections: 1 })
+  const started = performance.now()
+  const both = [100, 150].map((ms) => courier.deliver(deliveryOf({ signal: AbortSignal.timeout(ms) })))
+  for (const { results } of await Promise.all(both)) {
+    t.match(results, [{ outcome: 'deferred', text: 'the delivery was given up' }])
+  }
+  t.ok(performance.now() - started < 500, 'nor waits for it')
+  t.match((await courier.deliver(deliveryOf())).results, [{ outcome: 'sent' }])
+  t.equal(hop.contents.length, 1)
+  t.equal(hop.connections(), 1, 'the connection was for the next mail')
+})
+
 t.test('a mail whose own stream fails is broken off before its dot, and the error is told', async (t) => {
   const { hop, courier } = await hopAndCourier(t)
   const mail = mailOf('', {
