@@ -41,6 +41,8 @@ export function createGmailCourier(options: GmailCourierOptions): Courier {
       const mailbox = createGmailMailbox(api, letter.mailbox, signal, until)
       if (letter.again) {
         const found = await look(mailbox, letter)
+        // Such an attempt went another way, and so does this one.
+        if (found === 'nobody') return noMailboxHere
         if (found === 'sent') return sent('Gmail API: found in Sent from an earlier attempt')
         // A deferral would have the next attempt send without a look.
         if (found === 'unseen') return unknown('whether an earlier attempt was sent cannot be seen')
@@ -92,12 +94,13 @@ async function settle(mailbox: GmailMailbox, letter: Letter, lookMs: number): Pr
 
 /**
  * Whether the mail lies in Sent. The sender's own clear copy may have the same Message-ID: only the one with our stamp, which names the envelope,
- * and with exactly these recipients counts. `unseen`: there was no answer.
+ * and with exactly these recipients counts. `unseen`: there was no answer. `nobody`: there is no such mailbox.
  */
-async function look(mailbox: GmailMailbox, letter: Letter): Promise<'sent' | 'absent' | 'unseen'> {
+async function look(mailbox: GmailMailbox, letter: Letter): Promise<'sent' | 'absent' | 'unseen' | 'nobody'> {
   const messageId = fieldText(letter.fields, 'message-id')
   if (messageId === null) return 'absent'
   const called = await mailbox.find(messageId)
+  if (isNobody(called)) return 'nobody'
   if (called.kind !== 'reply' || called.reply.status !== 200) return 'unseen'
   for (const id of idsIn(called.reply)) {
     const got = await mailbox.header(id)
@@ -106,6 +109,11 @@ async function look(mailbox: GmailMailbox, letter: Letter): Promise<'sent' | 'ab
     if (fields !== null && isLetter(fields, letter)) return 'sent'
   }
   return 'absent'
+}
+
+function isNobody(called: Called): boolean {
+  if (called.kind === 'undone') return called.noMailbox === true
+  return called.kind === 'reply' && gmailAnswer(called.reply) === noMailboxHere
 }
 
 async function fieldsOfMessage(mailbox: GmailMailbox, id: string, reply: ApiReply): Promise<readonly Field[] | null> {

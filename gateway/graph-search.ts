@@ -1,19 +1,21 @@
 import { fields as names } from '../protocol/headers.ts'
 import { parseAddress } from '../protocol/identifiers.ts'
-import { type ApiAnswer, sent, unknown } from './api-answer.ts'
+import { type ApiAnswer, noMailboxHere, sent, unknown } from './api-answer.ts'
 import { at } from './api-call.ts'
+import { graphAnswer } from './graph-answer.ts'
 import type { GraphMailbox } from './graph-mailbox.ts'
 import { fieldText, type Letter } from './letter.ts'
 
 /**
  * For a mail that an earlier attempt may have sent: `sent` if it lies in the mailbox, sent, with our stamp and the same recipients. Drafts that
- * such an attempt left are withdrawn. Null: it was not sent.
+ * such an attempt left are withdrawn. Null: it was not sent. Where there is no such mailbox the attempt went another way, and so does this one.
  */
 export async function lookBefore(mailbox: GraphMailbox, letter: Letter): Promise<ApiAnswer | null> {
   const messageId = fieldText(letter.fields, 'message-id')
   const stamp = fieldText(letter.fields, names.handled.toLowerCase())
   if (messageId === null || stamp === null) return null
   const called = await mailbox.find(messageId)
+  if (called.kind === 'reply' && graphAnswer(called.reply) === noMailboxHere) return noMailboxHere
   // A deferral would have the next attempt send without a look.
   if (called.kind !== 'reply' || called.reply.status !== 200)
     return unknown('whether an earlier attempt was sent cannot be seen')

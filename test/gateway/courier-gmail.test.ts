@@ -81,9 +81,14 @@ t.test("mail from an address that is nobody's mailbox goes by SMTP, small and la
   }
   server.trick(/token/, { status: 400, body: saying[0] ?? {} })
   t.match(await deliver(large(6_000_000)), { outcome: 'sent', text: 'by SMTP' })
+  const again = deliveryOf(both, { sender: from, mail: mailOf(letter(both, { from })), again: true })
+  server.trick(/token/, { status: 400, body: saying[0] ?? {} })
+  t.match(await deliver(again), { outcome: 'sent', text: 'by SMTP' }, 'after a lost answer, too')
+  server.trick(/messages\?/, gmailFault(400, 'failedPrecondition', 'Mail service not enabled'))
+  t.match(await deliver(deliveryOf(both, { again: true })), { outcome: 'sent', text: 'by SMTP' })
   t.equal(server.messages.length, 0)
   server.trick(/token/, { status: 400, body: { error: 'invalid_grant', error_description: 'Invalid JWT Signature.' } })
-  t.match(await deliver(), { outcome: 'deferred' }, 'what is wrong with the key is nothing of the mailbox')
+  t.match(await deliver(again), { outcome: 'unknown' }, 'what is wrong with the key is nothing of the mailbox')
 })
 
 t.test('a token that ended is fetched anew', async (t) => {

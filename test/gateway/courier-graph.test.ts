@@ -152,6 +152,14 @@ t.test('a sender without a mailbox there goes by SMTP', async (t) => {
   t.same(smtp.deliveries, [delivery])
 })
 
+t.test('an attempt of such a sender whose answer was lost is made again by SMTP', async (t) => {
+  const { smtp, deliver } = await open(t)
+  const from = 'office@acme.example'
+  const delivery = { sender: from, mail: mailOf(letter(both, { from })), again: true }
+  t.match(await deliver(deliveryOf(both, delivery)), { outcome: 'sent', text: 'by SMTP' })
+  t.equal(smtp.deliveries[0]?.again, true)
+})
+
 t.test('only the mailboxes that are configured go this way', async (t) => {
   const { smtp, server, deliver } = await open(t, { mailboxes: new Set(['ben@acme.example' as Address]) })
   await deliver()
