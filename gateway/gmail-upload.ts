@@ -75,7 +75,9 @@ async function putChunk(session: Session, chunk: Buffer<ArrayBuffer>, start: num
       if (reply.status !== 308) return { kind: 'reply', reply }
       const taken = takenBy(reply)
       if (taken >= end) return { kind: 'reply', reply }
-      if (taken < start || session.signal.aborted) return brokenOff
+      // Less than it had before makes no sense: what became of the chunk is not known.
+      if (taken < start) return silent
+      if (session.signal.aborted) return brokenOff
       from = taken
     }
     if (!(await pause(500 * tries, session.signal))) return silent

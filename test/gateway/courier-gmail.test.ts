@@ -214,6 +214,15 @@ t.test('the answer to the last chunk may be lost', async (t) => {
   t.equal(server.messages.length, 1)
 })
 
+t.test('a session that says of the last chunk what cannot be is not believed', async (t) => {
+  for (const headers of [{}, { range: 'bytes=5-10' }, { range: 'bytes=0-99' }]) {
+    const { server, deliver } = await open(t)
+    server.trick(/upload_id.*/, 'serve', 'lose', { status: 308, headers })
+    t.match(await deliver(large(6 * megabyte)), { outcome: 'sent', text: /found in Sent/ })
+    t.equal(server.messages.length, 1)
+  }
+})
+
 t.test('an upload that is given up before its end sends nothing', async (t) => {
   const { server, deliver } = await open(t)
   server.trick(/^PUT/, 'hang')
