@@ -14,8 +14,9 @@ export function renderSpool({ entries, octets, held, damaged, oldestAt }: SpoolS
 }
 
 /** For /health/ready. Mail that waits is no reason: that is what the spool is for. */
-export function spoolReasons({ damaged, full }: SpoolStats): readonly string[] {
+export function spoolReasons({ damaged, full, lost }: SpoolStats): readonly string[] {
   return [
+    ...(lost ? ['the folder of the spool is gone, or cannot be looked at: put it back'] : []),
     ...(full ? ['the disk of the spool is almost full: free some space'] : []),
     ...(damaged > 0 ? [`${damaged} files of the spool cannot be read: see the log`] : []),
   ]

@@ -57,6 +57,8 @@ export type SpoolStats = SpoolCount & {
   readonly damaged: number
   /** The disk has so little room left that no more is taken in. */
   readonly full: boolean
+  /** Its folder is gone, or cannot be looked at. */
+  readonly lost: boolean
 }
 
 export type SpoolOptions = {
@@ -189,7 +191,7 @@ export async function openSpool(parts: SpoolParts): Promise<Spool> {
         if (one.entry.org === org && !one.busy && !one.state.held && unheard) line.push(org, one)
       }
     },
-    stats: () => ({ ...index.count(), damaged, full: room.isFull() }),
+    stats: () => ({ ...index.count(), damaged, ...room.state() }),
     async close() {
       clearInterval(timer)
       const ended = Promise.all([line.close(), ...following])
@@ -226,15 +228,20 @@ async function loadInto(index: SpoolIndex, { lifeMs, folder, organizations, log,
 
 /** Whether the disk had room when it was last looked at. */
 function watchRoom({ folder, log }: Pick<SpoolParts, 'folder' | 'log'>) {
-  let full = false
+  let [full, lost] = [false, false]
   return {
-    isFull: () => full,
+    state: () => ({ full, lost }),
     look() {
       folder.isFull().then(
         (is) => {
           full = is
+          lost = false
         },
-        (cause) => log.error('the disk of the spool cannot be asked', { cause }),
+        (cause) => {
+          // Said once and not each second.
+          if (!lost) log.error('the disk of the spool cannot be asked', { cause })
+          lost = true
+        },
       )
     },
   }

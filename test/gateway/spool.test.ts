@@ -1,4 +1,4 @@
-import { readdir, readFile } from 'node:fs/promises'
+import { readdir, readFile, rename } from 'node:fs/promises'
 import { join } from 'node:path'
 import { PassThrough } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -169,6 +169,19 @@ t.test('a disk that is almost full refuses for now, and keeps nothing', async (t
     const ready = await fetch(`http://127.0.0.1:${office.opsPort}/health/ready`)
     return ready.status === 503 && (await ready.text()).includes('free some space')
   })
+})
+
+t.test('a spool whose folder is gone is no ready one, and the log says so once', async (t) => {
+  const office = await openSpooling(t)
+  await rename(join(office.data, 'spool'), join(office.data, 'elsewhere'))
+  await until('health says so', async () => {
+    const ready = await fetch(`http://127.0.0.1:${office.opsPort}/health/ready`)
+    return ready.status === 503 && (await ready.text()).includes('the folder of the spool is gone')
+  })
+  await sleep(1500)
+  t.equal(office.log().split('the disk of the spool cannot be asked').length, 2)
+  t.match(await office.send(anna, ['kunde@example.org'], letter()), /^451 /)
+  await rename(join(office.data, 'elsewhere'), join(office.data, 'spool'))
 })
 
 t.test('a message that is revoked while it lies in the spool is not delivered', async (t) => {
