@@ -160,9 +160,11 @@ async function order(place: Place, body: object, io: Io): Promise<number> {
   }).catch(() => {
     throw notRunning()
   })
-  // Its port is another program's by now.
+  // Its port is another program's by now, here and below.
   if (response.status === 401) throw notRunning()
-  const said = (await response.json()) as QueueAnswer
+  const said = (await response.json().catch(() => {
+    throw notRunning()
+  })) as QueueAnswer
   if (said.kind === 'done') {
     io.out(`Done: ${said.count} ${said.count === 1 ? 'mail' : 'mails'}.`)
     return exits.ok

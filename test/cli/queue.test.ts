@@ -1,4 +1,7 @@
+import { once } from 'node:events'
 import { readFile, writeFile } from 'node:fs/promises'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
@@ -111,6 +114,17 @@ async function until(done: () => Promise<boolean>): Promise<void> {
   }
   throw new Error('it did not come to pass')
 }
+
+t.test('a port that was a gateway’s, and is another program’s by now, is no gateway', async (t) => {
+  const other = createServer((_, response) => response.end('<html>')).listen(0, '127.0.0.1')
+  t.teardown(() => other.close())
+  await once(other, 'listening')
+  const { port } = other.address() as AddressInfo
+  const data = t.testdir({ spool: {}, 'queue.json': JSON.stringify({ port, token: 'of a run before' }) })
+  const io = capture()
+  t.equal(await run(['queue', 'flush', '--all', '--data', data], io), 1)
+  t.match(io.errors(), /is not running: start it first/)
+})
 
 t.test('who may not read where to give orders is told so, and not that the gateway is down', async (t) => {
   const data = t.testdir({ spool: {}, 'queue.json': {} })
