@@ -1,4 +1,4 @@
-import { mkdirSync } from 'node:fs'
+import { closeSync, mkdirSync, openSync } from 'node:fs'
 import { dirname } from 'node:path'
 import Database from 'better-sqlite3'
 import { ConfigError } from './config-document.ts'
@@ -12,6 +12,8 @@ export function takeAlone(lock: string, what: string): { readonly release: () =>
   let held: Database.Database | null = null
   try {
     mkdirSync(dirname(lock), { recursive: true, mode: 0o700 })
+    // SQLite would take a file that it cannot write to for read-only, and lock nothing. Nobody else can lock what only we can open.
+    closeSync(openSync(lock, 'a', 0o600))
     held = new Database(lock, { timeout: 0 })
     held.exec('begin exclusive')
   } catch (error) {
