@@ -119,7 +119,8 @@ export function createPage({ api, fetch, keeper, shell, trusted, now }: PagePart
   }
 
   async function open(): Promise<void> {
-    if (known.envelope === null) return askFile()
+    const { envelope } = known
+    if (envelope === null) return askFile()
     const session = keeper.session()
     if (session === null) {
       // A phone often drops the page while its owner looks for the code.
@@ -129,7 +130,9 @@ export function createPage({ api, fetch, keeper, shell, trusted, now }: PagePart
     known.address = session.address
     const waiting = waitingStep(stages.fetching)
     shell.show(waiting.view)
-    const outcome = await openWith(session, known.envelope, waiting)
+    const outcome = await openWith(session, envelope, waiting)
+    // Another message's file was opened meanwhile.
+    if (known.envelope !== envelope) return
     if (outcome.kind === 'opened') return showLetter(outcome)
     const { refusal } = outcome
     if (refusal.kind === 'problem' && refusal.problem.code === 'no-session') {
@@ -141,14 +144,16 @@ export function createPage({ api, fetch, keeper, shell, trusted, now }: PagePart
   async function openWith(session: SessionAnswer, envelope: string, waiting: ReturnType<typeof waitingStep>) {
     const onStage = (stage: Stage) => waiting.stage(stages[stage])
     const parts = { api, fetch, token: session.token, onStage, onProgress: waiting.progress }
-    if (known.copy === null) {
+    let copy = known.copy
+    if (copy === null) {
       const fetched = await fetchSealed(envelope, parts)
       if (fetched.kind !== 'copy') return fetched
-      known.copy = fetched.octets
+      copy = fetched.octets
     }
-    const outcome = await openSealed(known.copy, envelope, parts)
+    const outcome = await openSealed(copy, envelope, parts)
     // A damaged copy is fetched anew at the next try.
-    if (outcome.kind === 'refused' && outcome.refusal.kind === 'damaged') known.copy = null
+    const damaged = outcome.kind === 'refused' && outcome.refusal.kind === 'damaged'
+    if (known.envelope === envelope) known.copy = damaged ? null : copy
     return outcome
   }
 

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { AxeBuilder } from '@axe-core/playwright'
-import type { Locator, Page } from 'playwright-core'
+import type { Locator, Page, Route } from 'playwright-core'
 import t from 'tap'
 import { desktop, enterAddress, enterCode, launchBrowser, noBrowser, openPage, phone } from './browser.ts'
 import { mail, plain, rich } from './mails.ts'
@@ -201,6 +201,22 @@ t.test('the reader page, in a real browser, against the real key server', { skip
     ])
     await chooser.setFiles({ name: 'protected-message (1).txt', mimeType: 'text/plain', buffer: Buffer.from(octets) })
     await page.getByText('The rent is 940').waitFor()
+    await page.unroute(`${stage.copiesOrigin}/**`)
+  })
+
+  t.test('a message that comes late does not take the place of the file that was opened meanwhile', async (t) => {
+    const page = await beaPage()
+    const { link } = await stage.seal(plain)
+    const { octets } = await stage.seal(mail('Subject: Dropped', '', 'The file.'))
+    const asked = Promise.withResolvers<Route>()
+    await page.route(`${stage.copiesOrigin}/**`, (route) => asked.resolve(route))
+    await page.goto(link)
+    const late = await asked.promise
+    await dropFile(page, Buffer.from(octets))
+    await page.getByText('The file.').waitFor()
+    await late.continue()
+    await page.waitForTimeout(1000)
+    t.equal(await page.locator('h1').textContent(), 'Dropped')
     await page.unroute(`${stage.copiesOrigin}/**`)
   })
 
