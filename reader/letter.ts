@@ -23,6 +23,9 @@ export type Letter = {
   readonly onForget: () => void
 }
 
+/** Of the sender's words: of any direction, and in a language that nobody knows, or they would be read aloud as English. */
+const FOREIGN = { dir: 'auto', lang: '' }
+
 /** The message: who sent it, as the key server vouches, what it says, what came with it. */
 export function letterView(letter: Letter): HTMLElement {
   const { message, release } = letter
@@ -30,7 +33,7 @@ export function letterView(letter: Letter): HTMLElement {
   return h(
     'article',
     { class: 'letter' },
-    h('h1', { dir: 'auto' }, subject),
+    h('h1', FOREIGN, subject),
     envelopeList(letter),
     h('div', { class: 'body' }, ...bodyParts(letter)),
     message === null || message.files.length === 0 ? null : fileList(message.files),
@@ -145,7 +148,7 @@ function notice(title: string, text: string): HTMLElement {
 }
 
 function sectionView(section: Section, index: number, { message, trusted }: Letter): HTMLElement {
-  if (section.kind === 'text') return h('div', { class: 'text', dir: 'auto' }, linkedText(section.text.trimEnd()))
+  if (section.kind === 'text') return h('div', { class: 'text', ...FOREIGN }, linkedText(section.text.trimEnd()))
   const clean = cleanHtml(section.html, message?.images ?? new Map())
   const title = index === 0 ? 'Text of the message' : `Text of the message, part ${index + 1}`
   const { frame, gauge } = createMessageFrame(clean, title, trusted)
@@ -168,7 +171,7 @@ function sectionView(section: Section, index: number, { message, trusted }: Lett
 }
 
 function plainToggle(frame: HTMLElement, text: string): HTMLElement {
-  const plain = h('div', { class: 'text', dir: 'auto', hidden: '' }, linkedText(text.trimEnd()))
+  const plain = h('div', { class: 'text', ...FOREIGN, hidden: '' }, linkedText(text.trimEnd()))
   const button = h('button', { type: 'button', class: 'quiet' }, 'Show as plain text')
   button.addEventListener('click', () => {
     plain.hidden = !plain.hidden

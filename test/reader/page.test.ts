@@ -325,7 +325,10 @@ t.test('the reader page, in a real browser, against the real key server', { skip
     const subject = `Subject: =?utf-8?b?${Buffer.from(hebrew).toString('base64')}?=`
     const plainText = mail(subject, 'Content-Type: text/plain; charset=utf-8', '', hebrew, 'https://example.org/x?y=1')
     await page.goto((await stage.seal(plainText)).link)
-    for (const place of ['.text', 'h1']) t.equal(await styleOf(page.locator(place), 'direction'), 'rtl', place)
+    for (const place of ['.text', 'h1']) {
+      t.equal(await styleOf(page.locator(place), 'direction'), 'rtl', place)
+      t.notOk(await page.locator(place).evaluate((one) => one.matches(':lang(en)')), `${place} is not called English`)
+    }
     t.equal(await styleOf(page.locator('.text a'), 'direction'), 'ltr', 'an address')
     // Laying out each paragraph in a direction of its own takes a browser minutes where one is as long as this.
     await page.goto((await stage.seal(mail('Subject: Long', '', 'x'.repeat(3_000_000)))).link)
