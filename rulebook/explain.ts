@@ -95,7 +95,9 @@ function shown(bindings: Bindings, name: string): string {
   if (value instanceof TextAnswers) return `a text of ${value.text.characters} characters`
   const plain = value instanceof Map ? [...value.keys()] : value
   // Whole numbers of a condition are bigints, also those within attachments.
-  const text =
+  const json =
     JSON.stringify(plain, (_, part: unknown) => (typeof part === 'bigint' ? Number(part) : part)) ?? 'nothing'
+  // What JSON leaves as it is and a terminal obeys, or turns around; a hostile mail is what one looks at here.
+  const text = json.replace(/[\u007f-\u009f\p{Cf}]/gu, (found) => `\\u{${found.codePointAt(0)?.toString(16)}}`)
   return text.length > 200 ? `${text.slice(0, 197)}...` : text
 }

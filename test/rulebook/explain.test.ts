@@ -41,3 +41,9 @@ t.test('long values are cut', async (t) => {
   const { rules } = explainOutbound(policy, mail({ subject: 'y'.repeat(5000) }))
   t.equal(rules[0]?.parts[0]?.saw[0]?.value.length, 200)
 })
+
+t.test('nothing that a hostile mail says reaches a terminal as an order', async (t) => {
+  const policy = policyOf({ outbound: ["{ name: a, when: message.subject == 'x', then: pass }"] })
+  const { rules } = explainOutbound(policy, mail({ subject: '\u001b[2J \u009b2J \u202egpj.exe' }))
+  t.equal(rules[0]?.parts[0]?.saw[0]?.value, '"\\u001b[2J \\u{9b}2J \\u{202e}gpj.exe"')
+})
