@@ -85,9 +85,14 @@ function post(url: URL, body: object, tls: TlsFiles): Promise<unknown> {
     })
   })
   call.on('timeout', () => call.destroy(new Error(`no answer within ${DEADLINE / 1000} s`)))
-  call.on('error', (error) => reject(unreached(url, error.message)))
+  call.on('error', (error) => reject(unreached(url, reasonOf(error))))
   call.end(text)
   return promise
+}
+
+/** OpenSSL's own message would name addresses in memory and lines of its source. */
+function reasonOf({ code, message }: NodeJS.ErrnoException): string {
+  return code === 'EPROTO' ? 'this port does not speak TLS as expected; name the port of gatewayListener' : message
 }
 
 function unreached(url: URL, why: string): Failure {

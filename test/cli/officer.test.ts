@@ -1,6 +1,8 @@
 import { once } from 'node:events'
 import { chmodSync, writeFileSync } from 'node:fs'
+import { createServer as createClearServer } from 'node:http'
 import { createServer } from 'node:https'
+import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import type { TLSSocket } from 'node:tls'
@@ -137,6 +139,18 @@ t.test('a key server that is not there exits with 1 and says that nothing was ch
   const argv = ['revoke', 'acme.example', ID, '--reason', 'x', ...config, '--keyserver', 'https://127.0.0.1:1']
   t.equal(await run(argv, io), 1)
   t.match(io.errors(), /did not answer: .*Nothing was changed/)
+})
+
+t.test('a port without TLS is told in plain words, and which one to name', async (t) => {
+  const clear = createClearServer().listen(0, '127.0.0.1')
+  t.teardown(() => clear.close())
+  await once(clear, 'listening')
+  const { port } = clear.address() as AddressInfo
+  const io = capture()
+  const named = ['--keyserver', `https://localhost:${port}`]
+  t.equal(await run(['revoke', 'acme.example', ID, '--reason', 'x', ...config, ...named], io), 1)
+  t.match(io.errors(), /does not speak TLS as expected; name the port of gatewayListener/)
+  t.notMatch(io.errors(), /routines|\.c:/)
 })
 
 t.test('a key server under another authority is not spoken to', async (t) => {
