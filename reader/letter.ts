@@ -129,6 +129,14 @@ function bodyParts(letter: Letter): HTMLElement[] {
       ),
     ]
   }
+  if (message.sealedAgain === 'smime-signed') {
+    return [
+      notice(
+        'The sender has signed this message with S/MIME, in a form that this page cannot show.',
+        'Save it with the button below, and open it with your mail program.',
+      ),
+    ]
+  }
   if (message.sealedAgain !== null) {
     const method = message.sealedAgain === 'smime' ? 'S/MIME' : 'PGP'
     return [

@@ -23,8 +23,8 @@ export type Message = {
   readonly files: readonly SavedFile[]
   /** By content id without angle brackets. */
   readonly images: ReadonlyMap<string, InlineImage>
-  /** What the page cannot show: encrypted again by the sender's own program. */
-  readonly sealedAgain: 'smime' | 'pgp' | null
+  /** Why the page cannot show it: encrypted again by the sender's own program, or signed in a form that is not read here. */
+  readonly sealedAgain: 'smime' | 'smime-signed' | 'pgp' | null
 }
 
 /** The parser keeps every line by itself: millions of them would hold the page up for minutes. Base64 has longer lines than these. */
@@ -105,7 +105,8 @@ function mailboxes(address: Address): string[] {
 
 function sealedAgainBy(email: Email): Message['sealedAgain'] {
   const type = email.headers.find(({ key }) => key === 'content-type')?.value.toLowerCase() ?? ''
-  if (/^\s*application\/(?:x-)?pkcs7-mime\b/.test(type)) return 'smime'
+  if (/^\s*application\/(?:x-)?pkcs7-mime\b/.test(type))
+    return /;\s*smime-type\s*=\s*"?signed-data\b/.test(type) ? 'smime-signed' : 'smime'
   if (/^\s*multipart\/encrypted\b/.test(type)) return 'pgp'
   return /^\s*-----BEGIN PGP MESSAGE-----/.test(email.text ?? '') ? 'pgp' : null
 }

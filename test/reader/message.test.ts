@@ -141,11 +141,13 @@ t.test('flowed text is made whole, and no quote runs into another or into the an
   )
 })
 
-t.test('what is encrypted once more is named', async (t) => {
+t.test('what is encrypted once more, or signed in a form of its own, is named', async (t) => {
   const armour = '-----BEGIN PGP MESSAGE-----'
   for (const [expected, ...lines] of [
     ['smime', 'Content-Type: application/pkcs7-mime; name=smime.p7m', '', 'AAAA'],
     ['smime', 'Content-Type: application/x-pkcs7-mime', '', 'AAAA'],
+    ['smime', 'Content-Type: application/pkcs7-mime; smime-type=enveloped-data', '', 'AAAA'],
+    ['smime-signed', 'Content-Type: application/pkcs7-mime; name=smime.p7m; smime-type="signed-data"', '', 'AAAA'],
     ['pgp', 'Content-Type: multipart/encrypted; boundary=b', '', '--b--'],
     ['pgp', 'Content-Type: text/plain', '', armour, '', 'AAAA'],
     [null, 'Content-Type: multipart/signed; boundary=b', '', '--b', '', 'signed text', '--b--'],
