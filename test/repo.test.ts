@@ -18,12 +18,14 @@ type Lock = {
       resolved?: string
       link?: boolean
       gypfile?: boolean
+      hasInstallScript?: boolean
       optionalDependencies?: Record<string, string>
     }
   >
 }
 type Package = {
   scripts: Record<string, string>
+  allowScripts: Record<string, boolean>
   dependencies: Record<string, string>
   devDependencies: Record<string, string>
   license: string
@@ -133,6 +135,14 @@ t.test("nothing is compiled by npm ci: Python, a compiler and Node's headers are
     [],
     'add "gypfile": false to their entries in package-lock.json',
   )
+})
+
+t.test('npm may run the scripts that bring Node and esbuild, and no others', async (t) => {
+  // From npm 12 on, what is not named here is skipped: there would be no Node 24.
+  // By name alone: a lockfile that names no registry gives npm no version to hold against it. The integrity there does.
+  const scripted = Object.entries(lock.packages).filter(([, { hasInstallScript }]) => hasInstallScript === true)
+  const wanted = scripted.map(([path]) => [path.replace(/^.*node_modules\//, ''), true])
+  t.same(manifest.allowScripts, Object.fromEntries(wanted))
 })
 
 t.test('every dependency is pinned to one version, the one in the lockfile', async (t) => {
