@@ -22,6 +22,9 @@ const entry = (): SpoolEntry => ({
 
 /** A spool whose next hop takes everything. */
 async function openQuiet(t: Test) {
+  let close = async () => {}
+  // Said before the folder is asked for: that goes when what was said after it is yet to come.
+  t.teardown(() => close())
   const data = t.testdir({})
   const folder = join(data, 'spool')
   const delivered: Delivery[] = []
@@ -46,7 +49,7 @@ async function openQuiet(t: Test) {
     metrics: { outcome: () => undefined, byLink: () => undefined },
     ...{ log: createLog('silent', { write: () => undefined }), now: () => new Date() },
   })
-  t.teardown(() => spool.close())
+  close = () => spool.close()
   const mails = async () => (await readdir(folder)).filter((name) => !name.startsWith('.'))
   return { spool, delivered, mails }
 }
