@@ -1,5 +1,4 @@
-import { spawnSync } from 'node:child_process'
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
@@ -12,6 +11,7 @@ import { loadConfig } from '../gateway/config.ts'
 import { capture } from './cli/capture.ts'
 import { sendOnce } from './scenarios/dialogue.ts'
 import { openScene } from './scenarios/house.ts'
+import { fetchNeighbours } from './scenarios/neighbours.ts'
 import { postfixAbsent, startPostfix } from './scenarios/postfix.ts'
 import { envelopeIn, sealedCopyIn, startSink } from './scenarios/sink.ts'
 
@@ -28,7 +28,6 @@ function blocks(page: string, kind: string): string[] {
   return [...all].flatMap(([, name, text = '']) => (name === kind ? [text] : []))
 }
 
-const EXIM = '/usr/sbin/exim4'
 const TENANT = 'tenant-secret-of-the-test'
 const LOOP = 'loop-secret-of-the-test'
 
@@ -114,7 +113,10 @@ t.test('the PowerShell names one rule, connector and header all through', async 
   t.match(stamp, new RegExp(`s=${LOOP}`), "the first rule's pattern is found in a stamp")
 })
 
+const neighbours = fetchNeighbours()
 t.test('Exim takes its lines and routes by them', { skip: eximAbsent() }, async (t) => {
+  if (typeof neighbours === 'string') return
+  t.teardown(() => neighbours.stop())
   const [main = '', acl = '', routers = '', transports = ''] = ['main', 'acl', 'routers', 'transports'].map(
     (part) => blocks('exim.md', `exim-${part}`)[0],
   )
@@ -128,7 +130,7 @@ t.test('Exim takes its lines and routes by them', { skip: eximAbsent() }, async 
     file,
     [...lines, 'begin routers', own, last, 'begin transports', transports, 'plain:\n  driver = smtp', ''].join('\n'),
   )
-  const exim = (...argv: string[]) => spawnSync(EXIM, ['-C', file, ...argv], { encoding: 'utf8' })
+  const exim = (...argv: string[]) => neighbours.askExim('-C', file, ...argv)
   t.match(exim('-bV'), { status: 0, stdout: /Configuration file is/ })
   t.match(
     exim('-bt', '-f', 'anna@acme.example', 'you@example.org').stdout,
@@ -138,7 +140,7 @@ t.test('Exim takes its lines and routes by them', { skip: eximAbsent() }, async 
 })
 
 function eximAbsent(): string | false {
-  return existsSync(EXIM) ? false : 'Exim is absent: skipped'
+  return typeof neighbours === 'string' ? neighbours : false
 }
 
 t.test(

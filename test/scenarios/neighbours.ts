@@ -25,6 +25,8 @@ export type Neighbours = {
   dovecot(port: number, onward: number): Promise<void>
   /** Sends one mail with msmtp; what msmtp said, and its exit status. */
   msmtp(args: readonly string[], mail: string): Promise<{ readonly status: number | null; readonly said: string }>
+  /** Asks exim something that it answers at once: its exit status, and what it wrote. */
+  askExim(...args: readonly string[]): { readonly status: number | null; readonly stdout: string }
   /** The mails kept by exim and opensmtpd, with CRLF. */
   kept(): Buffer[]
   /** What the programs wrote. */
@@ -95,6 +97,7 @@ function openNeighbours(root: string): Neighbours {
       const [status] = (await once(child, 'close')) as [number | null]
       return { status, said: words }
     },
+    askExim: (...args) => spawnSync(script, ['run', root, 'exim4', ...args], { encoding: 'utf8' }),
     kept() {
       const files = places.flatMap((place) => filesIn(join(place, 'mail', 'new')))
       return files.map((text) => Buffer.from(text.replace(/\r?\n/g, '\r\n'), 'latin1'))
