@@ -1,5 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto'
-import { mkdir, open, readFile, stat } from 'node:fs/promises'
+import { mkdir, open, readFile, stat, writeFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { openOctets, sealOctets } from './sealing.ts'
 
@@ -73,13 +73,7 @@ async function create(file: string): Promise<string> {
   const key = randomBytes(32)
   const text = `sealpost-kek-1 ${idOf(key)} ${key.toString('base64url')}\n`
   await mkdir(dirname(file), { recursive: true, mode: 0o700 })
-  const handle = await open(file, 'wx', 0o600)
-  try {
-    await handle.writeFile(text)
-    await handle.sync()
-  } finally {
-    await handle.close()
-  }
+  await writeFile(file, text, { flag: 'wx', mode: 0o600, flush: true })
   const folder = await open(dirname(file), 'r')
   try {
     await folder.sync()
